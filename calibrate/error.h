@@ -1,0 +1,51 @@
+/* How far one model is from another: error metrics per tensor and for its
+ * worst block, and thresholds on them.
+ *
+ * x is the reference, y the other model, both as FP32 values (codes times
+ * scales).  Sums are double, in 16 lanes per row segment of 128 columns,
+ * combined in a fixed order: the same figures for any number of threads. */
+#ifndef OCTAVO_ERROR_H
+#define OCTAVO_ERROR_H
+
+#include "quantizers/run.h"
+
+enum { ERROR_BLOCK = 128 };  /* worst blocks are 128 x 128 */
+
+struct error_sums {
+    uint64_t n;
+    struct kern_error k;
+    uint64_t saturated;      /* y has the largest code of its scheme and |x| > |y| */
+    uint64_t flushed;        /* y is 0 and x is not */
+};
+struct error_worst {
+    double rel;              /* relative Frobenius error of the block; < 0: none */
+    uint64_t batch, row, col;
+};
+struct tensor_error {
+    const char *name;
+    const struct tensor *a, *b;
+    const struct scheme *scheme; /* of b, or NULL */
+    bool bytes;              /* not numbers: compared byte by byte; sums.k.equal counts equal bytes */
+    struct error_sums sums;
+    struct error_worst worst;
+};
+
+double error_mse(const struct error_sums *s);
+double error_rel(const struct error_sums *s);     /* sqrt(sum (y-x)^2 / sum x^2); 0 when both are 0 */
+double error_sqnr(const struct error_sums *s);    /* dB; +infinity when equal */
+double error_cosine(const struct error_sums *s);  /* 1 when both are 0 */
+void error_add(struct error_sums *to, const struct error_sums *s);
+
+struct error_report {
+    struct tensor_error *t;  /* in the order of b */
+    size_t n;
+    const char **only_a, **only_b; /* tensors without a partner (scales belong to their weights) */
+    size_t nonly_a, nonly_b;
+    struct arena mem;
+};
+/* a must be random; b may be a stream. Shapes that differ are ERR_INPUT. */
+int error_measure(struct error_report *r, struct model *a, struct model *b, const struct rules *rules,
+                  const struct run_options *opt, struct err *e) MUST_USE;
+void error_free(struct error_report *r);
+
+#endif

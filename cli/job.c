@@ -1,0 +1,232 @@
+#include "cli/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int rules_from(struct rules *r, const struct common *c, enum action include, enum action exclude, const char *scheme,
+               struct err *e)
+{
+    bool only = false;
+    for (size_t i = 0; i < c->rules.n; i++) {
+        const struct opt_list_item *x = &c->rules.item[i];
+        int bad = !strcmp(x->name, "rules") ? rules_file(r, x->value, scheme, e)
+                : rules_add(r, x->value, !strcmp(x->name, "include") ? include : exclude,
+                            !strcmp(x->name, "include") ? "--include" : "--exclude", e);
+        if (bad)
+            return -1;
+        only |= !strcmp(x->name, "include");
+    }
+    /* Where an include takes tensors (and does not quantize them), it takes only those. */
+    return only && include == ACTION_KEEP ? rules_add(r, "*", ACTION_DROP, "--include", e) : 0;
+}
+
+int job_open(struct job *j, struct err *e)
+{
+    if (!j->c->output && !j->c->dry_run)
+        return err_set(e, ERR_USAGE, "where to? -o FILE, -o DIR/, or -o - for a pipe");
+    if (j->c->json && j->c->output && !strcmp(j->c->output, "-") && !j->c->dry_run)
+        return err_set(e, ERR_USAGE, "--json and -o - both want standard output");
+    enum action in = j->want.to ? ACTION_QUANTIZE : ACTION_KEEP, out = j->want.to ? ACTION_KEEP : ACTION_DROP;
+    if (j->want.plain != DT_COUNT && !j->want.to) /* dequantize: exclude means leave quantized */
+        out = ACTION_KEEP, in = ACTION_QUANTIZE;
+    if (rules_from(&j->rules, j->c, in, out, j->want.to ? j->want.to->scheme->name : NULL, e)
+        || model_open(&j->src, j->input, e))
+        return -1;
+    j->want.rules = &j->rules;
+    if (j->c->spool && !j->src.random && model_spool(&j->src, e)) {
+        model_close(&j->src);
+        return -1;
+    }
+    return 0;
+}
+
+static int by_name(const void *a, const void *b, void *plan)
+{
+    const struct output *out = ((const struct plan *)plan)->out;
+    return strcmp(out[*(const size_t *)a].t.name, out[*(const size_t *)b].t.name);
+}
+
+/* Outputs in the order in which their ops run: what a pipe delivers. A packed
+ * file that is no pipe has them by name, whatever order its source had. */
+static int list_outputs(struct job *j, struct err *e)
+{
+    size_t n = j->plan.nout, k = 0;
+    struct map seen = {0};
+    int r = 0;
+    j->t = arena_array(&j->mem, n, sizeof *j->t, e);
+    j->order = arena_array(&j->mem, n, sizeof *j->order, e);
+    j->as = arena_array(&j->mem, n, sizeof *j->as, e);
+    j->shard = arena_array(&j->mem, n, sizeof *j->shard, e);
+    if (!j->t || !j->order || !j->as || !j->shard)
+        return -1;
+    for (size_t i = 0; i < j->plan.nops; i++)
+        for (unsigned o = 0; o < j->plan.op[i].nout; o++)
+            j->order[k++] = j->plan.op[i].out[o];
+    if (j->pack && !(j->c->output && !strcmp(j->c->output, "-")))
+        qsort_r(j->order, n, sizeof *j->order, by_name, &j->plan);
+    for (k = 0; !r && k < n; k++) {
+        const struct output *x = &j->plan.out[j->order[k]];
+        j->t[k] = x->t;
+        j->as[k] = (struct out_tensor){x->t.name, x->t.dtype, x->t.rank, {0}, x->part};
+        memcpy(j->as[k].dim, x->t.dim, sizeof x->t.dim);
+        r = map_add(&seen, x->t.name, k, e);
+        if (r > 0)
+            (void)err_set(e, ERR_INPUT, "%s: two output tensors would be named '%s'", j->input, x->t.name);
+    }
+    map_free(&seen);
+    return r ? -1 : 0;
+}
+
+static int check_memory(const struct job *j, struct err *e)
+{
+    uint64_t need = j->plan.held + (j->plan.box_bytes + (1 << 20)) * j->c->threads;
+    char a[32], b[32];
+    if (need <= j->c->memory)
+        return 0;
+    return err_set(e, ERR_INPUT, "%s: this needs %s of memory and the limit is %s (%s)", j->input,
+                   out_bytes(need, a), out_bytes(j->c->memory, b),
+                   j->plan.held ? "a pipe must be held until scale and weight are there: --spool, a file, or a larger -M"
+                                : "fewer threads, or a larger -M");
+}
+
+static int check_exact(const struct job *j, bool before, struct err *e)
+{
+    for (size_t i = 0; j->c->require_exact && i < j->plan.nops; i++) {
+        const struct op *op = &j->plan.op[i];
+        if (before ? op->exact : outcome_verdict(&op->done) == VERDICT_EXACT)
+            continue;
+        const char *name = j->src.t[op->in[0]].name;
+        return before ? err_set(e, ERR_NO, "tensor '%s' would be rounded, and --require-exact was given", name)
+                      : err_set(e, ERR_NO, "tensor '%s': %llu of %llu values would change, and --require-exact was "
+                                "given", name, (unsigned long long)op->done.n.inexact,
+                                (unsigned long long)op->done.elems);
+    }
+    return 0;
+}
+
+/* The output must not be what is being read. */
+static int check_not_source(const struct job *j, struct err *e)
+{
+    struct stat a, b;
+    for (size_t k = 0; j->c->output && k < j->npaths; k++)
+        for (size_t i = 0; i < j->src.nf; i++)
+            if (!stat(j->path[k], &a) && !fstat(j->src.f[i].fd, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino
+                && S_ISREG(a.st_mode))
+                return err_set(e, ERR_USAGE, "%s is the input; write elsewhere", j->path[k]);
+    return 0;
+}
+
+static int write_tail(struct job *j, struct sink *s, uint8_t (*slots)[32], struct err *e)
+{
+    uint8_t *tail = mem_alloc(j->w.file[0].tail_size, 1, e);
+    if (!tail || run_sink_digest(s, j->c->threads, slots, e)) {
+        free(tail);
+        return -1;
+    }
+    packed_trailer((const uint8_t (*)[32])slots, j->w.nslots, j->source_digest, tail);
+    int r = sink_tail(s, 0, tail, e);
+    free(tail);
+    return r;
+}
+
+static int fill(struct job *j, struct sink *s, const size_t *slot, const bool *skip_op, struct err *e)
+{
+    struct meter meter;
+    size_t n = max_u64(j->src.n, j->plan.nout);
+    uint8_t (*digest)[32] = j->pack ? mem_alloc(n, sizeof *digest, e) : NULL;
+    if (j->pack && !digest)
+        return -1;
+    meter_start(&meter, j->verb, j->c);
+    struct run_options opt = {j->c->threads, skip_op, j->pack != NULL, meter_show, &meter};
+    int r = 0;
+    if (j->pack && j->src.random)
+        r = run_digest(&j->src, j->c->threads, digest, e);
+    r = r || run_plan(&j->plan, s, slot, &opt, digest, e) ? -1 : 0;
+    meter_end(&meter);
+    if (!r && j->pack)
+        r = model_digest(&j->src, (const uint8_t (*)[32])digest, j->source_digest, e)
+         || write_tail(j, s, digest, e) ? -1 : 0;
+    free(digest);
+    return r;
+}
+
+static int job_write(struct job *j, struct err *e)
+{
+    struct journal q = {0};
+    struct sink s = {0};
+    struct sink_options opt = {j->c->force, j->c->in_place, j->c->sync, j->pack != NULL, false};
+    size_t *slot = arena_array(&j->mem, j->plan.nout, sizeof *slot, e);
+    bool *skip_op = arena_array(&j->mem, j->plan.nops, sizeof *skip_op, e);
+    if (!slot || !skip_op || (j->kind == OUT_DIR && deliver_mkdir(j, e)))
+        return -1;
+    if (j->c->resume && journal_open(&q, j, e)) {
+        journal_close(&q, false);
+        return -1;
+    }
+    if (q.path) {
+        opt.publish = true;
+        opt.force = true;
+    }
+    for (size_t i = 0; i < j->plan.nout; i++)
+        slot[j->order[i]] = j->w.slot_of[i];
+    for (size_t i = 0; q.skip && i < j->plan.nops; i++) {
+        skip_op[i] = j->plan.op[i].nout > 0;
+        for (unsigned k = 0; k < j->plan.op[i].nout; k++)
+            skip_op[i] &= q.skip[j->w.slot[slot[j->plan.op[i].out[k]]].file];
+    }
+    double start = seconds_now();
+    int r = sink_open(&s, j->w.file, j->w.nfiles, j->w.slot, j->w.nslots, q.skip, opt, e);
+    s.published = q.path ? journal_published : NULL;
+    s.published_ctx = &q;
+    if (!r)
+        r = fill(j, &s, slot, skip_op, e) || check_exact(j, false, e)
+         || (j->kind == OUT_DIR && deliver_directory(j, e)) || sink_commit(&s, e) ? -1 : 0;
+    if (r) {
+        sink_abort(&s);
+        deliver_undo(j);
+    }
+    journal_close(&q, !r);
+    j->seconds = seconds_now() - start;
+    return r;
+}
+
+int job_run(struct job *j, struct err *e)
+{
+    if (j->verify_packed && j->src.container == CONTAINER_PACKED && j->src.random
+        && packed_check(&j->src, j->source_digest, e))
+        return -1;
+    if (plan_make(&j->plan, &j->src, &j->want, e) || list_outputs(j, e) || deliver_paths(j, e)
+        || deliver_metadata(j, e))
+        return -1;
+    if (j->pack) {
+        j->pack->kv = j->kv;
+        j->pack->nkv = j->nkv;
+    }
+    if (j->pack ? writer_packed(&j->w, j->t, j->plan.nout, j->path[0], j->pack, e)
+                : writer_safetensors(&j->w, j->t, j->plan.nout, j->shard, j->path, j->npaths, j->kv, j->nkv,
+                                     j->kind == OUT_PIPE, e))
+        return -1;
+    if (check_memory(j, e) || ((j->c->dry_run || j->kind == OUT_PIPE) && check_exact(j, true, e)))
+        return -1;
+    if (j->c->dry_run) {
+        report_plan(j);
+        return 0;
+    }
+    if (check_not_source(j, e) || job_write(j, e))
+        return -1;
+    report_done(j);
+    return 0;
+}
+
+void job_close(struct job *j)
+{
+    writer_free(&j->w);
+    plan_free(&j->plan);
+    rules_free(&j->rules);
+    model_close(&j->src);
+    free(j->config);
+    free(j->made);
+    buf_free(&j->description);
+    arena_free(&j->mem);
+}

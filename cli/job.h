@@ -1,0 +1,68 @@
+/* What convert, quantize, dequantize, pack and unpack have in common: open,
+ * plan, write, describe. */
+#ifndef OCTAVO_JOB_H
+#define OCTAVO_JOB_H
+
+#include "cli/opt.h"
+#include "cli/out.h"
+#include "formats/writer.h"
+#include "quantizers/run.h"
+
+enum out_kind { OUT_FILE, OUT_DIR, OUT_PIPE, OUT_NULL };
+
+struct job {
+    const char *verb, *input;
+    struct common *c;
+    struct wanted want;
+    struct rules rules;
+    struct packed_info *pack;        /* write a packed file; kv is filled in */
+    bool verify_packed;              /* unpack: check the SHA-256 of the source first */
+
+    struct model src;
+    struct plan plan;
+    struct writer w;
+    enum out_kind kind;
+    struct tensor *t;                /* outputs in order of arrival */
+    size_t *order;                   /* t[i] is plan output order[i] */
+    struct out_tensor *as;           /* the same, described for conventions */
+    uint32_t *shard;
+    const char **path;
+    size_t npaths;
+    struct meta *kv;
+    size_t nkv;
+    char *config;                    /* text of config.json for the output, or NULL (free()) */
+    struct buf description;
+    double seconds;
+    const char **made;               /* side files written */
+    size_t nmade, made_cap;
+    bool made_dir;
+    uint8_t source_digest[32];
+    struct arena mem;
+};
+
+/* Opens j->input with the options of j->c (--spool); reads --include, --exclude, --rules. */
+int job_open(struct job *j, struct err *e) MUST_USE;
+/* Plans (j->want) and, unless -n, writes and reports. */
+int job_run(struct job *j, struct err *e) MUST_USE;
+void job_close(struct job *j);
+int rules_from(struct rules *r, const struct common *c, enum action include, enum action exclude, const char *scheme,
+               struct err *e) MUST_USE;
+
+/* deliver.c: what lies beside the weights. */
+const struct convention *job_convention(const struct job *j);
+int deliver_paths(struct job *j, struct err *e) MUST_USE;      /* kind, files, shards */
+int deliver_metadata(struct job *j, struct err *e) MUST_USE;   /* config.json, description, header metadata */
+int deliver_directory(struct job *j, struct err *e) MUST_USE;  /* side files of a directory */
+int deliver_mkdir(struct job *j, struct err *e) MUST_USE;       /* makes it; refuses one with something in it */
+void deliver_undo(struct job *j);                              /* removes what was written beside the weights */
+/* --resume: which files are done already (skip[file]). */
+struct journal { char *path; char fingerprint[65]; struct job *j; bool *skip; };
+int journal_open(struct journal *q, struct job *j, struct err *e) MUST_USE;
+int journal_published(void *journal, size_t file, struct err *e);
+void journal_close(struct journal *q, bool done);
+
+/* report.c */
+void report_plan(const struct job *j);
+void report_done(const struct job *j);
+
+#endif

@@ -1,0 +1,170 @@
+/* What a run says: the plan before (-n), the account after. */
+#include "cli/job.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static const char *what(const struct op *op)
+{
+    return op->x == &xform_copy ? "copied" : op->x == &xform_zero ? "zeros" : op->x->name;
+}
+
+static const char *expected(const struct op *op) { return op->exact ? "exact" : "rounded"; }
+
+static void plan_json(const struct job *j)
+{
+    printf("{\"verb\":\"%s\",\"input\":", j->verb);
+    out_json(stdout, j->input);
+    printf(",\"tensors\":[");
+    for (size_t i = 0; i < j->plan.nout; i++) {
+        const struct op *op = &j->plan.op[j->plan.out[j->order[i]].op];
+        char shape[256];
+        printf("%s\n{\"name\":", i ? "," : "");
+        out_json(stdout, j->t[i].name);
+        printf(",\"dtype\":\"%s\",\"shape\":%s,\"bytes\":%" PRIu64 ",\"transform\":\"%s\",\"expected\":\"%s\"",
+               dtype_name(j->t[i].dtype), tensor_shape(&j->t[i], shape), j->t[i].size, what(op), expected(op));
+        if (j->t[i].stored)
+            printf(",\"layout\":\"%s\"", j->t[i].stored->sentence);
+        printf("}");
+    }
+    printf("\n],\"notes\":[");
+    for (size_t i = 0; i < j->plan.nnotes; i++) {
+        printf(i ? "," : "");
+        out_json(stdout, j->plan.note[i]);
+    }
+    printf("],\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"files\":%zu,\"memory\":%" PRIu64 "}\n",
+           j->plan.bytes_in, j->w.bytes, j->w.nfiles, j->plan.held + j->plan.box_bytes * j->c->threads);
+}
+
+void report_plan(const struct job *j)
+{
+    char shape[256], a[32], b[32], m[32];
+    if (j->c->json) {
+        plan_json(j);
+        return;
+    }
+    int width = 4;
+    for (size_t i = 0; i < j->plan.nout; i++)
+        width = (int)strlen(j->t[i].name) > width ? (int)strlen(j->t[i].name) : width;
+    for (size_t i = 0; i < j->plan.nout; i++) {
+        const struct op *op = &j->plan.op[j->plan.out[j->order[i]].op];
+        printf("%-*s  %-8s %-16s %12" PRIu64 "  %-8s %-8s%s%s\n", width, j->t[i].name, dtype_name(j->t[i].dtype),
+               tensor_shape(&j->t[i], shape), j->t[i].size, what(op), expected(op), j->t[i].stored ? "  " : "",
+               j->t[i].stored ? j->t[i].stored->sentence : "");
+    }
+    for (size_t i = 0; i < j->plan.nnotes; i++)
+        printf("%s\n", j->plan.note[i]);
+    printf("%zu tensors, %s in, %s out in %zu file%s; memory: %s for %u thread%s", j->plan.nout,
+           out_bytes(j->plan.bytes_in, a), out_bytes(j->w.bytes, b), j->w.nfiles, j->w.nfiles == 1 ? "" : "s",
+           out_bytes(j->plan.held + j->plan.box_bytes * j->c->threads, m), j->c->threads,
+           j->c->threads == 1 ? "" : "s");
+    printf(j->plan.held ? ", of which %s of the pipe are held\n" : "\n", out_bytes(j->plan.held, a));
+}
+
+struct totals {
+    uint64_t ops[3], elems, inexact, flushed, saturated, changed_elems;
+    size_t copied, changed;
+};
+
+static struct totals sum(const struct job *j)
+{
+    struct totals t = {0};
+    for (size_t i = 0; i < j->plan.nops; i++) {
+        const struct op *op = &j->plan.op[i];
+        bool values = op->x == &xform_encode || op->x == &xform_decode;
+        if (!values) {
+            t.copied += op->nout && j->plan.out[op->out[0]].part != PART_SCALE && j->plan.out[op->out[0]].part != PART_ZERO;
+            continue;
+        }
+        t.changed++;
+        t.ops[outcome_verdict(&op->done)]++;
+        t.changed_elems += op->done.elems;
+        t.inexact += op->done.n.inexact;
+        t.flushed += op->done.n.flushed;
+        t.saturated += op->done.n.saturated;
+    }
+    return t;
+}
+
+static void done_json(const struct job *j)
+{
+    const struct convention *c = job_convention(j);
+    printf("{\"verb\":\"%s\",\"input\":", j->verb);
+    out_json(stdout, j->input);
+    printf(",\"output\":");
+    out_json(stdout, j->c->output);
+    if (j->want.to)
+        printf(",\"scheme\":\"%s\",\"rule\":\"%s\"", j->want.to->scheme->name,
+               j->want.to->rule ? j->want.to->rule->name : j->want.to->rule_f32->name);
+    if (c)
+        printf(",\"convention\":\"%s\"", c->name);
+    if (j->want.target)
+        printf(",\"target\":\"%s\"", j->want.target->id);
+    printf(",\"tensors\":[");
+    for (size_t i = 0, k = 0; i < j->plan.nops; i++) {
+        const struct op *op = &j->plan.op[i];
+        if (!op->nout)
+            continue;
+        printf("%s\n{\"name\":", k++ ? "," : "");
+        out_json(stdout, j->plan.out[op->out[0]].t.name);
+        printf(",\"from\":\"%s\",\"to\":\"%s\",\"transform\":\"%s\",\"verdict\":\"%s\",\"elements\":%" PRIu64
+               ",\"inexact\":%" PRIu64 ",\"flushed\":%" PRIu64 ",\"saturated\":%" PRIu64 "}",
+               dtype_name(j->src.t[op->in[0]].dtype), dtype_name(j->plan.out[op->out[0]].t.dtype), what(op),
+               verdict_name(outcome_verdict(&op->done)), op->done.elems, op->done.n.inexact, op->done.n.flushed,
+               op->done.n.saturated);
+    }
+    printf("\n],\"notes\":[");
+    for (size_t i = 0; i < j->plan.nnotes; i++) {
+        printf(i ? "," : "");
+        out_json(stdout, j->plan.note[i]);
+    }
+    printf("],\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"seconds\":%.3f}\n", j->plan.bytes_in, j->w.bytes,
+           j->seconds);
+}
+
+static void tensor_lines(const struct job *j)
+{
+    for (size_t i = 0; i < j->plan.nops; i++) {
+        const struct op *op = &j->plan.op[i];
+        const struct tensor *t = &j->src.t[op->in[0]];
+        char shape[256], a[32], b[32];
+        if (!op->nout)
+            continue;
+        const struct tensor *o = &j->plan.out[op->out[0]].t;
+        fprintf(stderr, "[%*zu/%zu] %s %s %s -> %s  %s -> %s  %s", j->plan.nops > 999 ? 5 : 3, i + 1, j->plan.nops,
+                o->name, tensor_shape(t, shape), dtype_name(t->dtype), dtype_name(o->dtype), out_bytes(t->size, a),
+                out_bytes(o->size, b), verdict_name(outcome_verdict(&op->done)));
+        if (op->done.n.inexact)
+            fprintf(stderr, " (%" PRIu64 " of %" PRIu64 ")", op->done.n.inexact, op->done.elems);
+        fputc('\n', stderr);
+    }
+}
+
+void report_done(const struct job *j)
+{
+    if (j->c->json)
+        done_json(j);
+    if (j->c->quiet)
+        return;
+    if (j->c->verbose)
+        tensor_lines(j);
+    for (size_t i = 0; i < j->plan.nnotes; i++)
+        fprintf(stderr, "octavo %s: %s\n", j->verb, j->plan.note[i]);
+    struct totals t = sum(j);
+    const struct convention *c = job_convention(j);
+    char a[32], b[32], r[32];
+    fprintf(stderr, "octavo %s: %s -> %s", j->verb, j->input, j->c->output);
+    if (j->want.to)
+        fprintf(stderr, "  [%s, rule %s%s%s]", j->want.to->scheme->name,
+                j->want.to->rule ? j->want.to->rule->name : j->want.to->rule_f32->name, c ? ", " : "", c ? c->name : "");
+    else if (j->pack && j->pack->target)
+        fprintf(stderr, "  [%s, form %s]", j->pack->target, j->pack->form);
+    fprintf(stderr, "\n  %zu tensors converted (%" PRIu64 " exact, %" PRIu64 " rounded, %" PRIu64 " saturated), %zu "
+            "copied bit for bit\n", t.changed, t.ops[0], t.ops[1], t.ops[2], t.copied);
+    if (t.inexact)
+        fprintf(stderr, "  of %" PRIu64 " converted values %.2f %% rounded, %" PRIu64 " flushed to zero, %" PRIu64
+                " saturated\n", t.changed_elems, 100.0 * (double)t.inexact / (double)t.changed_elems, t.flushed,
+                t.saturated);
+    fprintf(stderr, "  %s -> %s in %.2f s (%s/s)\n", out_bytes(j->plan.bytes_in, a), out_bytes(j->w.bytes, b),
+            j->seconds, out_bytes((uint64_t)((double)j->plan.bytes_in / (j->seconds > 0 ? j->seconds : 1e-9)), r));
+}

@@ -1,0 +1,62 @@
+/* octavo digest: one number for the contents of a model. */
+#include "cli/opt.h"
+#include "cli/out.h"
+#include "cli/verbs.h"
+
+#include <stdlib.h>
+
+static int digest_one(const char *path, const struct common *c, bool tensors, struct err *e)
+{
+    struct model m;
+    uint8_t whole[32];
+    char hex[65], shape[256];
+    if (model_open(&m, path, e))
+        return -1;
+    uint8_t (*d)[32] = mem_alloc(m.n, sizeof *d, e);
+    int r = d ? run_digest(&m, c->threads, d, e) || model_digest(&m, (const uint8_t (*)[32])d, whole, e) ? -1 : 0 : -1;
+    for (size_t i = 0; !r && tensors && i < m.n; i++) {
+        sha256_hex(d[i], hex);
+        if (c->json) {
+            printf("{\"sha256\":\"%s\",\"name\":", hex);
+            out_json(stdout, m.t[i].name);
+            printf(",\"dtype\":\"%s\",\"shape\":%s}\n", dtype_name(m.t[i].dtype), tensor_shape(&m.t[i], shape));
+        } else {
+            printf("%s  %s %s %s\n", hex, m.t[i].name, dtype_name(m.t[i].dtype), tensor_shape(&m.t[i], shape));
+        }
+    }
+    if (!r) {
+        sha256_hex(whole, hex);
+        if (c->json) {
+            printf("{\"sha256\":\"%s\",\"model\":", hex);
+            out_json(stdout, path);
+            printf(",\"tensors\":%zu}\n", m.n);
+        } else {
+            printf("%s  %s\n", hex, path);
+        }
+    }
+    free(d);
+    model_close(&m);
+    return r;
+}
+
+int verb_digest(int argc, char **argv, struct err *e)
+{
+    struct common c;
+    const char *const *in = (const char *const *)argv;
+    size_t n;
+    bool tensors = false;
+    common_init(&c);
+    const struct opt opt[] = {
+        {OPT_FLAG, 0, "tensors", NULL, "also a line per tensor: SHA-256 of its bytes, name, type, shape", &tensors},
+        {OPT_THREADS, 'T', "threads", "N", "threads; 0 means one per processor (default)", &c.threads},
+        {OPT_FLAG, 0, "json", NULL, "one JSON object per line", &c.json}, {0}};
+    const struct usage u = {"digest", "MODEL...", "One number for the contents: the same for file, shards, pipe and packed file.",
+                            opt, 1, SIZE_MAX};
+    int r = opt_parse(&u, argc, argv, &n, e);
+    if (r)
+        return r > 0 ? 0 : -1;
+    for (size_t i = 0; i < n; i++)
+        if (digest_one(in[i], &c, tensors, e))
+            return -1;
+    return 0;
+}

@@ -1,0 +1,187 @@
+/* octavo ls: what is in a model. Stable order, no volatile columns: it diffs well. */
+#include "cli/opt.h"
+#include "cli/out.h"
+#include "cli/verbs.h"
+
+#include "formats/convention.h"
+#include "quantizers/rules.h"
+#include "cli/job.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct line {
+    const struct tensor *t;
+    const char *scheme;   /* or "-" */
+    const char *part;
+    char *pattern;        /* --tree: the name with its numbers as * */
+    size_t count;
+};
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct line *)a)->t->name, ((const struct line *)b)->t->name);
+}
+
+static void print_json(const struct line *l, const struct model *m)
+{
+    char shape[256];
+    printf("{\"name\":");
+    out_json(stdout, l->t->name);
+    printf(",\"dtype\":\"%s\",\"shape\":%s,\"bytes\":%" PRIu64 ",\"scheme\":", dtype_name(l->t->dtype),
+           tensor_shape(l->t, shape), l->t->size);
+    out_json(stdout, l->scheme);
+    printf(",\"part\":\"%s\",\"file\":", l->part);
+    out_json(stdout, m->f[l->t->file].name);
+    if (l->t->stored)
+        printf(",\"layout\":\"%s\"", l->t->stored->sentence);
+    printf("}\n");
+}
+
+static char *pattern_of(const char *name, struct arena *mem, struct err *e)
+{
+    char *p = arena_alloc(mem, strlen(name) + 1, e), *q = p;
+    for (const char *s = name; p && *s;) {
+        bool number = isdigit((unsigned char)*s) && (s == name || s[-1] == '.');
+        size_t n = strspn(s, "0123456789");
+        if (number && (s[n] == '.' || !s[n])) {
+            *q++ = '*';
+            s += n;
+        } else {
+            *q++ = *s++;
+        }
+    }
+    return p;
+}
+
+static bool alike(const struct line *a, const struct line *b)
+{
+    return !strcmp(a->pattern, b->pattern) && a->t->dtype == b->t->dtype && a->t->rank == b->t->rank
+        && !memcmp(a->t->dim, b->t->dim, a->t->rank * sizeof *a->t->dim) && !strcmp(a->scheme, b->scheme);
+}
+
+static int by_pattern(const void *a, const void *b)
+{
+    const struct line *x = a, *y = b;
+    int r = strcmp(x->pattern, y->pattern);
+    if (!r)
+        r = (int)x->t->dtype - (int)y->t->dtype;
+    for (int i = 0; !r && i < x->t->rank && i < y->t->rank; i++)
+        r = x->t->dim[i] < y->t->dim[i] ? -1 : x->t->dim[i] > y->t->dim[i];
+    return r ? r : by_name(a, b);
+}
+
+static void print_table(const struct line *l, size_t n)
+{
+    int width = 4, shapes = 5;
+    char shape[256];
+    for (size_t i = 0; i < n; i++) {
+        int w = (int)strlen(l[i].pattern ? l[i].pattern : l[i].t->name), s = (int)strlen(tensor_shape(l[i].t, shape));
+        width = w > width ? w : width;
+        shapes = s > shapes ? s : shapes;
+    }
+    for (size_t i = 0; i < n; i++) {
+        printf("%-*s  %-8s %-*s %12" PRIu64 "  %s", width, l[i].pattern ? l[i].pattern : l[i].t->name,
+               dtype_name(l[i].t->dtype), shapes, tensor_shape(l[i].t, shape), l[i].t->size, l[i].scheme);
+        if (l[i].count > 1)
+            printf("  x %zu", l[i].count);
+        if (l[i].t->stored)
+            printf("  %s", l[i].t->stored->sentence);
+        putchar('\n');
+    }
+}
+
+static void print_sum(const struct model *m, const struct grouping *g)
+{
+    uint64_t count[DT_COUNT] = {0}, bytes[DT_COUNT] = {0}, all = 0, elems = 0;
+    char s[32];
+    for (size_t i = 0; i < m->n; i++) {
+        count[m->t[i].dtype]++;
+        bytes[m->t[i].dtype] += m->t[i].size;
+        all += m->t[i].size;
+        elems += g->part[i] == PART_PLAIN || g->part[i] == PART_WEIGHT ? tensor_elems(&m->t[i]) : 0;
+    }
+    fprintf(stderr, "%s: %zu tensors in %zu file%s, %" PRIu64 " weights, %s", m->path, m->n, m->nf,
+            m->nf == 1 ? "" : "s", elems, out_bytes(all, s));
+    if (g->convention)
+        fprintf(stderr, ", %zu quantized (%s, %s)", g->n, g->n ? g->g[0].scheme->name : "-", g->convention->name);
+    fputc('\n', stderr);
+    for (int t = DT_COUNT; t-- > 0;)
+        if (count[t])
+            fprintf(stderr, "  %-8s %8" PRIu64 " tensors  %s\n", dtype_name((enum dtype)t), count[t], out_bytes(bytes[t], s));
+}
+
+static int list(struct model *m, const struct common *c, bool tree, bool meta, const struct rules *rules, struct err *e)
+{
+    static const char *const part[] = {"plain", "weight", "scale", "offset"};
+    struct grouping g;
+    struct line *l = mem_alloc(m->n, sizeof *l, e);
+    size_t n = 0;
+    if (!l || grouping_read(m, false, &g, e)) {
+        free(l);
+        return -1;
+    }
+    for (size_t i = 0; i < m->n; i++) {
+        if (rules_match(rules, m->t[i].name) == ACTION_DROP)
+            continue;
+        l[n] = (struct line){&m->t[i], g.part[i] == PART_PLAIN ? "-" : g.g[g.group[i]].scheme->name, part[g.part[i]], NULL, 1};
+        if (tree && !(l[n].pattern = pattern_of(m->t[i].name, &m->mem, e))) {
+            free(l);
+            return -1;
+        }
+        n++;
+    }
+    qsort(l, n, sizeof *l, tree ? by_pattern : by_name);
+    if (tree) {
+        size_t k = 0;
+        for (size_t i = 0; i < n; i++)
+            if (i && alike(&l[k - 1], &l[i]))
+                l[k - 1].count++;
+            else
+                l[k++] = l[i];
+        n = k;
+    }
+    for (size_t i = 0; meta && i < m->nkv; i++)
+        printf("# %s = %s\n", m->kv[i].key, m->kv[i].value);
+    if (c->json)
+        for (size_t i = 0; i < n; i++)
+            print_json(&l[i], m);
+    else
+        print_table(l, n);
+    if (!c->quiet && !c->json) {
+        fflush(stdout);
+        print_sum(m, &g);
+    }
+    free(l);
+    return 0;
+}
+
+int verb_ls(int argc, char **argv, struct err *e)
+{
+    struct common c;
+    const char *const *in = (const char *const *)argv;
+    size_t n;
+    bool tree = false, meta = false;
+    common_init(&c);
+    const struct opt opt[] = {{OPT_FLAG, 0, "tree", NULL, "one line for tensors that differ only in their numbers", &tree},
+                              {OPT_FLAG, 0, "metadata", NULL, "the metadata of the header first", &meta},
+                              OPTS_RULES(&c), OPTS_TALK(&c), {0}};
+    const struct usage u = {"ls", "MODEL...", "What is in a model: names, types, shapes, bytes, schemes.", opt, 1, SIZE_MAX};
+    int r = opt_parse(&u, argc, argv, &n, e);
+    if (r)
+        return r > 0 ? 0 : -1;
+    struct rules rules = {0};
+    r = rules_from(&rules, &c, ACTION_KEEP, ACTION_DROP, NULL, e);
+    for (size_t i = 0; !r && i < n; i++) {
+        struct model m;
+        r = model_open(&m, in[i], e);
+        if (r)
+            break;
+        r = list(&m, &c, tree, meta, &rules, e);
+        model_close(&m);
+    }
+    rules_free(&rules);
+    return r;
+}

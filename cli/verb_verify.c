@@ -1,0 +1,235 @@
+/* octavo verify: how far is B from A? Thresholds turn the answer into yes or no. */
+#include "cli/job.h"
+#include "cli/verbs.h"
+
+#include "calibrate/error.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct limits {
+    double max_rel, max_mse, max_abs, min_sqnr, min_cosine, max_saturated;
+};
+
+/* A threshold: the figure it looks at, and on which side it must stay. */
+static const struct { const char *name; size_t at; bool least; double (*figure)(const struct error_sums *); } checks[] = {
+    {"max-rel", offsetof(struct limits, max_rel), false, error_rel},
+    {"max-mse", offsetof(struct limits, max_mse), false, error_mse},
+    {"min-sqnr", offsetof(struct limits, min_sqnr), true, error_sqnr},
+    {"min-cosine", offsetof(struct limits, min_cosine), true, error_cosine},
+    {"max-abs", offsetof(struct limits, max_abs), false, NULL},
+    {"max-saturated", offsetof(struct limits, max_saturated), false, NULL},
+};
+
+static double figure(size_t i, const struct error_sums *s)
+{
+    return checks[i].figure ? checks[i].figure(s) : strcmp(checks[i].name, "max-abs") ? (double)s->saturated : (double)s->k.max;
+}
+
+static bool exact(const struct tensor_error *t) { return t->sums.k.equal == t->sums.n; }
+
+/* The first check that tensor t fails, or -1. */
+static int broken(const struct tensor_error *t, const struct limits *l)
+{
+    for (size_t i = 0; !t->bytes && i < sizeof checks / sizeof *checks; i++) {
+        double limit = *(const double *)((const char *)l + checks[i].at), x = figure(i, &t->sums);
+        /* Written so that NaN fails. */
+        if (!isnan(limit) && !(checks[i].least ? x >= limit : x <= limit))
+            return (int)i;
+    }
+    return t->bytes && !exact(t) ? (int)(sizeof checks / sizeof *checks) : -1;
+}
+
+static void number(double x)
+{
+    if (isfinite(x))
+        printf("%.9g", x);
+    else
+        printf(isnan(x) ? "\"nan\"" : "\"inf\"");
+}
+
+static void json_sums(const struct error_sums *s)
+{
+    printf(",\"elements\":%" PRIu64 ",\"exact\":%" PRIu64 ",\"saturated\":%" PRIu64 ",\"flushed\":%" PRIu64 ",\"max_abs\":",
+           s->n, s->k.equal, s->saturated, s->flushed);
+    number((double)s->k.max);
+    printf(",\"mse\":");
+    number(error_mse(s));
+    printf(",\"rel\":");
+    number(error_rel(s));
+    printf(",\"sqnr_db\":");
+    number(error_sqnr(s));
+    printf(",\"cosine\":");
+    number(error_cosine(s));
+}
+
+static void print_json(const struct error_report *r, const struct error_sums *all, const struct limits *l)
+{
+    printf("{\"tensors\":[");
+    for (size_t i = 0; i < r->n; i++) {
+        const struct tensor_error *t = &r->t[i];
+        printf("%s\n{\"name\":", i ? "," : "");
+        out_json(stdout, t->name);
+        printf(",\"a\":\"%s\",\"b\":\"%s\"", dtype_name(t->a->dtype), dtype_name(t->b->dtype));
+        if (t->scheme)
+            printf(",\"scheme\":\"%s\"", t->scheme->name);
+        json_sums(&t->sums);
+        if (t->worst.rel >= 0 || isnan(t->worst.rel)) {
+            printf(",\"worst_block\":{\"batch\":%" PRIu64 ",\"row\":%" PRIu64 ",\"col\":%" PRIu64 ",\"rel\":", t->worst.batch,
+                   t->worst.row, t->worst.col);
+            number(t->worst.rel);
+            printf("}");
+        }
+        printf(",\"ok\":%s}", broken(t, l) < 0 ? "true" : "false");
+    }
+    printf("\n],\"only_a\":[");
+    for (size_t i = 0; i < r->nonly_a; i++) {
+        printf(i ? "," : "");
+        out_json(stdout, r->only_a[i]);
+    }
+    printf("],\"only_b\":[");
+    for (size_t i = 0; i < r->nonly_b; i++) {
+        printf(i ? "," : "");
+        out_json(stdout, r->only_b[i]);
+    }
+    printf("],\"all\":{\"tensors\":%zu", r->n);
+    json_sums(all);
+    printf("}}\n");
+}
+
+static void print_line(const char *name, int width, const char *what, const struct error_sums *s)
+{
+    double q = error_sqnr(s);
+    char db[32] = "exact";
+    if (!isinf(q))
+        snprintf(db, sizeof db, "%.2f", q);
+    printf("%-*s  %-18s %8s %10.3e %10.3e %10.3e %11.8f %7.2f%% %6" PRIu64 " %6" PRIu64, width, name, what, db, error_rel(s),
+           error_mse(s), (double)s->k.max, error_cosine(s), s->n ? 100.0 * (double)s->k.equal / (double)s->n : 100.0,
+           s->saturated, s->flushed);
+}
+
+static int worst_first(const void *a, const void *b)
+{
+    const struct tensor_error *x = *(const struct tensor_error *const *)a, *y = *(const struct tensor_error *const *)b;
+    double p = error_rel(&x->sums), q = error_rel(&y->sums);
+    if (isnan(p) != isnan(q))
+        return isnan(p) ? -1 : 1;
+    return p > q ? -1 : p < q ? 1 : strcmp(x->name, y->name);
+}
+
+static int print_table(const struct error_report *r, const struct error_sums *all, bool every, struct err *e)
+{
+    const struct tensor_error **t = mem_alloc(r->n, sizeof *t, e);
+    size_t inexact = 0, shown;
+    int width = 6;
+    if (!t)
+        return -1;
+    for (size_t i = 0; i < r->n; i++) {
+        t[i] = &r->t[i];
+        inexact += !exact(t[i]);
+    }
+    qsort(t, r->n, sizeof *t, worst_first);
+    shown = every ? r->n : min_u64(inexact, 10);
+    for (size_t i = 0; i < shown; i++)
+        width = (int)strlen(t[i]->name) > width ? (int)strlen(t[i]->name) : width;
+    printf("%-*s  %-18s %8s %10s %10s %10s %11s %8s %6s %6s  %s\n", width, "tensor", "scheme", "SQNR dB", "rel", "MSE",
+           "max abs", "cosine", "exact", "satur", "flush", "worst 128x128 block");
+    for (size_t i = 0; i < shown; i++) {
+        if (t[i]->bytes) {
+            printf("%-*s  %-18s %s\n", width, t[i]->name, dtype_name(t[i]->b->dtype), exact(t[i]) ? "equal bytes" : "BYTES DIFFER");
+            continue;
+        }
+        print_line(t[i]->name, width, t[i]->scheme ? t[i]->scheme->name : dtype_name(t[i]->b->dtype), &t[i]->sums);
+        if (t[i]->worst.rel > 0)
+            printf("  %.3e at [%" PRIu64 ",%" PRIu64 "]", t[i]->worst.rel, t[i]->worst.row, t[i]->worst.col);
+        putchar('\n');
+    }
+    print_line("all", width, "", all);
+    printf("\n%zu tensors compared: %zu equal, %zu not%s\n", r->n, r->n - inexact, inexact,
+           inexact > shown ? " (the ten worst are shown; -v shows all)" : "");
+    for (size_t i = 0; i < r->nonly_a; i++)
+        printf("only in the reference: %s\n", r->only_a[i]);
+    for (size_t i = 0; i < r->nonly_b; i++)
+        printf("only in the other: %s\n", r->only_b[i]);
+    free(t);
+    return 0;
+}
+
+static int judge(const struct error_report *r, const struct limits *l, bool require_exact, struct err *e)
+{
+    if (r->nonly_a)
+        return err_set(e, ERR_NO, "%zu tensor%s of the reference missing, the first is '%s'", r->nonly_a,
+                       r->nonly_a == 1 ? " is" : "s are", r->only_a[0]);
+    for (size_t i = 0; i < r->n; i++) {
+        const struct tensor_error *t = &r->t[i];
+        int k = broken(t, l);
+        if (k == (int)(sizeof checks / sizeof *checks))
+            return err_set(e, ERR_NO, "tensor '%s': %" PRIu64 " of %" PRIu64 " bytes differ", t->name, t->sums.n - t->sums.k.equal, t->sums.n);
+        if (k >= 0)
+            return err_set(e, ERR_NO, "tensor '%s' fails --%s: %.6g", t->name, checks[k].name, figure((size_t)k, &t->sums));
+        if (require_exact && !exact(t))
+            return err_set(e, ERR_NO, "tensor '%s': %" PRIu64 " of %" PRIu64 " values differ", t->name, t->sums.n - t->sums.k.equal, t->sums.n);
+    }
+    return 0;
+}
+
+static int compare(const char *const *in, const struct common *c, const struct limits *l, struct err *e)
+{
+    struct model a, b;
+    struct rules rules = {0};
+    struct error_report r;
+    struct meter meter;
+    if (model_open(&a, in[0], e))
+        return -1;
+    if (model_open(&b, in[1], e)) {
+        model_close(&a);
+        return -1;
+    }
+    meter_start(&meter, "verify", c);
+    struct run_options opt = {c->threads, NULL, false, meter_show, &meter};
+    int result = (c->spool && !a.random && model_spool(&a, e)) || (c->spool && !b.random && model_spool(&b, e))
+              || rules_from(&rules, c, ACTION_KEEP, ACTION_DROP, NULL, e) || error_measure(&r, &a, &b, &rules, &opt, e) ? -1 : 0;
+    meter_end(&meter);
+    if (!result) {
+        struct error_sums all = {0};
+        for (size_t i = 0; i < r.n; i++)
+            if (!r.t[i].bytes)
+                error_add(&all, &r.t[i].sums);
+        if (c->json)
+            print_json(&r, &all, l);
+        else if (!c->quiet)
+            result = print_table(&r, &all, c->verbose > 0, e);
+        result = result || judge(&r, l, c->require_exact, e) ? -1 : 0;
+        error_free(&r);
+    }
+    rules_free(&rules);
+    model_close(&a);
+    model_close(&b);
+    return result;
+}
+
+int verb_verify(int argc, char **argv, struct err *e)
+{
+    struct common c;
+    struct limits l = {NAN, NAN, NAN, NAN, NAN, NAN};
+    const char *const *in = (const char *const *)argv;
+    size_t n;
+    common_init(&c);
+    const struct opt opt[] = {
+        {OPT_REAL, 0, "max-rel", "X", "fail above this relative Frobenius error of a tensor", &l.max_rel},
+        {OPT_REAL, 0, "min-sqnr", "DB", "fail below this signal to quantization noise ratio", &l.min_sqnr},
+        {OPT_REAL, 0, "max-abs", "X", "fail above this absolute error of an element", &l.max_abs},
+        {OPT_REAL, 0, "max-mse", "X", "fail above this mean squared error", &l.max_mse},
+        {OPT_REAL, 0, "min-cosine", "X", "fail below this cosine", &l.min_cosine},
+        {OPT_REAL, 0, "max-saturated", "N", "fail above this many saturated elements in a tensor", &l.max_saturated},
+        {OPT_FLAG, 0, "require-exact", NULL, "fail when any value differs", &c.require_exact},
+        OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
+    const struct usage u = {"verify", "REFERENCE MODEL", "How far is MODEL from REFERENCE? Any two formats; exit 1 when a limit is broken.",
+                            opt, 2, 2};
+    int r = opt_parse(&u, argc, argv, &n, e);
+    if (r)
+        return r > 0 ? 0 : -1;
+    return compare(in, &c, &l, e);
+}

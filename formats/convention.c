@@ -1,0 +1,251 @@
+#include "formats/convention.h"
+
+#include "formats/conventions/parts.h"
+#include "formats/io.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* In the order of detection: the more specific first, since DeepSeek-V4 too
+ * calls itself "fp8". */
+const struct convention *const convention_table[] = {
+    &convention_ascend_v1,
+    &convention_compressed_tensors,
+    &convention_deepseek_v4,
+    &convention_deepseek,
+};
+const size_t convention_count = sizeof convention_table / sizeof *convention_table;
+
+const struct convention *convention_find(const char *name)
+{
+    for (size_t i = 0; i < convention_count; i++)
+        if (!strcmp(convention_table[i]->name, name))
+            return convention_table[i];
+    return NULL;
+}
+
+const struct convention *convention_default(const struct scheme *s)
+{
+    return convention_deepseek.accepts(s) ? &convention_deepseek : &convention_compressed_tensors;
+}
+
+/* ---- what a model says about itself ---------------------------------------- */
+enum { DESCRIPTION_LIMIT = 256 << 20 }; /* 92,000 tensors take 8 MB */
+
+/* Adds the description file of convention c to the config, under its name. */
+static int add_description(const struct model *m, const struct convention *c, json_t *config,
+                           struct err *e)
+{
+    const char *text = model_meta(m, "octavo.description");
+    const char *named = model_meta(m, "octavo.convention");
+    char *file = NULL, *owned = NULL;
+    if (text && named && strcmp(named, c->name))
+        return 0;
+    if (!text && m->dir) {
+        struct buf path = {0};
+        if (buf_printf(&path, e, "%s/%s", m->dir, c->description_name))
+            return -1;
+        file = path.s;
+        size_t n;
+        if (io_exists(file)) {
+            text = owned = io_read_file(file, DESCRIPTION_LIMIT, &n, e);
+            if (!text) {
+                free(file);
+                return -1;
+            }
+        }
+    }
+    int r = 0;
+    if (text) {
+        json_t *d = config_parse(text, file ? file : c->description_name, e);
+        r = d ? config_set(config, c->description_name, d, e) : -1;
+    }
+    free(owned);
+    free(file);
+    return r;
+}
+
+/* The parsed config.json (an empty object when there is none) with the
+ * description files in it; NULL on error. */
+static json_t *read_config(const struct model *m, struct err *e)
+{
+    const char *text = model_meta(m, "octavo.convention") ? model_meta(m, "octavo.config") : NULL;
+    json_t *config = config_parse(text ? text : m->config ? m->config : "{}", "config.json", e);
+    if (!config) {
+        if (e->kind == ERR_INPUT)
+            err_prefix(e, "%s", m->path);
+        return NULL;
+    }
+    for (size_t i = 0; i < convention_count; i++) {
+        const struct convention *c = convention_table[i];
+        if (c->description_name && add_description(m, c, config, e)) {
+            json_decref(config);
+            return NULL;
+        }
+    }
+    return config;
+}
+
+static int find_convention(const struct model *m, const json_t *config,
+                           const struct convention **out, struct err *e)
+{
+    const char *name = model_meta(m, "octavo.convention");
+    *out = name ? convention_find(name) : NULL;
+    if (name && !*out)
+        return err_set(e, ERR_INPUT, "%s: metadata octavo.convention is '%s', which this version "
+                       "does not know", m->path, name);
+    for (size_t i = 0; !*out && i < convention_count; i++)
+        if (convention_table[i]->detect(m, config))
+            *out = convention_table[i];
+    const json_t *q = config_section(config);
+    if (!*out && q)
+        return err_set(e, ERR_INPUT, "%s: config.json: quant_method '%s' is not read by this "
+                       "version", m->path, config_string(q, "quant_method"));
+    return 0;
+}
+
+/* ---- pairing ------------------------------------------------------------------- */
+static bool is_fp8(enum dtype t)
+{
+    return t == DT_F8_E4M3 || t == DT_F8_E5M2 || t == DT_F8_E4M3FNUZ || t == DT_F8_E5M2FNUZ;
+}
+
+static bool is_candidate(const struct tensor *t)
+{
+    return t->rank >= 2 && (is_fp8(t->dtype) || t->dtype == DT_I8);
+}
+
+static int claim(const struct model *m, struct grouping *out, size_t i, enum part part,
+                 struct err *e)
+{
+    if (out->part[i] != PART_PLAIN)
+        return err_set(e, ERR_INPUT, "tensor '%s' belongs to two weights, '%s' and '%s'",
+                       m->t[i].name, m->t[out->g[out->group[i]].weight].name,
+                       m->t[out->g[out->n].weight].name);
+    out->part[i] = part;
+    out->group[i] = out->n;
+    return 0;
+}
+
+/* 1: paired, 0: not quantized, -1. */
+static int pair_one(struct model *m, const json_t *config, struct grouping *out, size_t i,
+                    struct err *e)
+{
+    struct group *g = &out->g[out->n];
+    if (out->convention->pair(m, config, i, g, e))
+        return -1;
+    if (!g->scheme)
+        return 0;
+    if (claim(m, out, i, PART_WEIGHT, e))
+        return -1;
+    if (claim(m, out, g->scale, PART_SCALE, e)) {
+        out->part[i] = PART_PLAIN;
+        return -1;
+    }
+    if (g->zero != SIZE_MAX && claim(m, out, g->zero, PART_ZERO, e)) {
+        out->part[i] = out->part[g->scale] = PART_PLAIN;
+        return -1;
+    }
+    out->n++;
+    return 1;
+}
+
+/* A scale of some convention, by its name.  Plain ".scale" and "_scale" are
+ * names that unquantized layers use too, so they need the dtype of a code. */
+static bool is_scale(const struct tensor *t)
+{
+    return name_ends(t->name, "_scale_inv") || name_ends(t->name, ".weight_scale")
+        || name_ends(t->name, ".weight_offset")
+        || (t->dtype == DT_F8_E8M0
+            && (name_ends(t->name, ".scale") || name_ends(t->name, "_scale")));
+}
+
+/* Strict: everything that looks quantized must have been paired. */
+static int check_plain(const struct model *m, const struct grouping *out, struct err *e)
+{
+    static const char *const scale[] = {"_scale_inv", "_scale", ".scale", NULL};
+    char shape[176], scale_shape[176];
+    for (size_t i = 0; i < m->n; i++) {
+        const struct tensor *t = &m->t[i];
+        if (out->part[i] != PART_PLAIN)
+            continue;
+        if (t->rank >= 2 && is_fp8(t->dtype)) {
+            size_t s;
+            int found = part_find_any(m, t->name, scale, &s, e);
+            if (found < 0)
+                return -1;
+            return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s %s%s%s%s%s, and nothing states its "
+                           "scheme: config.json with a \"quantization_config\" belongs beside it",
+                           m->path, t->name, dtype_name(t->dtype), tensor_shape(t, shape),
+                           found ? " with '" : "", found ? m->t[s].name : "", found ? "' " : "",
+                           found ? tensor_shape(&m->t[s], scale_shape) : "");
+        }
+        if (is_scale(t))
+            return err_set(e, ERR_INPUT, "%s: tensor '%s' %s %s is a scale without a quantized "
+                           "weight", m->path, t->name, dtype_name(t->dtype),
+                           tensor_shape(t, shape));
+    }
+    return 0;
+}
+
+static int pair_all(struct model *m, const json_t *config, bool strict, struct grouping *out,
+                    struct err *e)
+{
+    const struct convention *c = out->convention;
+    if (c && c->check && c->check(config, e) && (strict || e->kind != ERR_INPUT))
+        return err_prefix(e, "%s", m->path);
+    for (size_t i = 0; c && i < m->n; i++)
+        if (is_candidate(&m->t[i]) && pair_one(m, config, out, i, e) < 0
+            && (strict || e->kind != ERR_INPUT))
+            return err_prefix(e, "%s", m->path);
+    return strict ? check_plain(m, out, e) : 0;
+}
+
+int grouping_read(struct model *m, bool strict, struct grouping *out, struct err *e)
+{
+    *out = (struct grouping){0};
+    size_t candidates = 0;
+    for (size_t i = 0; i < m->n; i++)
+        candidates += is_candidate(&m->t[i]);
+    /* One more group than candidates: a failed pairing leaves its slot dirty. */
+    out->g = arena_array(&m->mem, candidates + 1, sizeof *out->g, e);
+    out->part = arena_array(&m->mem, m->n + 1, sizeof *out->part, e);
+    out->group = arena_array(&m->mem, m->n + 1, sizeof *out->group, e);
+    if (!out->g || !out->part || !out->group)
+        return -1;
+
+    int r = 0;
+    json_t *config = read_config(m, e);
+    if (!config || find_convention(m, config, &out->convention, e))
+        r = strict || e->kind != ERR_INPUT ? -1 : 0; /* `ls` must show even a bad config's model */
+    else
+        r = pair_all(m, config, strict, out, e);
+    json_decref(config);
+    if (!out->n)
+        out->convention = NULL;
+    return r;
+}
+
+/* ---- config.json of an output ----------------------------------------------------- */
+int config_text(const char *source, const struct convention *c, const struct scheme *s,
+                const struct out_tensor *t, size_t n, const char *dtype, char **text, struct err *e)
+{
+    *text = NULL;
+    json_t *root = config_parse(source ? source : "{}", "config.json", e);
+    if (!root)
+        return -1;
+    /* The convention says what it wants to an empty object; only that member is used. */
+    json_t *said = json_object();
+    int r = said ? 0 : err_set(e, ERR_SYSTEM, "out of memory for config.json");
+    if (!r && c)
+        r = c->config(said, s, t, n, e);
+    const json_t *section = json_object_get(said, "quantization_config");
+    struct buf out = {0};
+    if (!r && (source || section)) {
+        r = config_splice(source ? source : "{}\n", section, dtype, &out, e);
+        *text = r ? NULL : out.s;
+    }
+    json_decref(said);
+    json_decref(root);
+    return r;
+}

@@ -1,0 +1,130 @@
+/* "fp8" of Hugging Face: DeepSeek-V3 and its many followers.
+ *
+ *     X.weight            F8_E4M3 [N, K]
+ *     X.weight_scale_inv  F32     [ceil(N/128), ceil(K/128)]   w * scale, in spite of its name
+ *
+ * The key is the same whatever the scale is: F32 (DeepSeek), BF16 (Qwen3), F16
+ * (some Qwen3), U8 codes (SGLang's "mxfp8"), so the dtype comes from the
+ * header.  The block size comes from the config alone: shapes that are not
+ * multiples of it fit several. */
+#include "formats/conventions/parts.h"
+
+#include <string.h>
+
+static const char *const suffixes[] = {"_scale_inv", "_scale", ".scale", NULL};
+
+static bool detect(const struct model *m, const void *config)
+{
+    const json_t *q = config_section(config);
+    if (q) {
+        const char *method = config_string(q, "quant_method");
+        return !strcmp(method, "fp8") || !strcmp(method, "mxfp8");
+    }
+    for (size_t i = 0; i < m->n; i++)
+        if (name_ends(m->t[i].name, ".weight_scale_inv"))
+            return true;
+    return false;
+}
+
+/* Two positive integers that fit a scheme's block. */
+static bool read_block(const json_t *list, uint32_t block[2])
+{
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *x = json_array_get(list, i);
+        if (!json_is_integer(x) || json_integer_value(x) < 1 || json_integer_value(x) > UINT32_MAX)
+            return false;
+        block[i] = (uint32_t)json_integer_value(x);
+    }
+    return json_array_size(list) == 2;
+}
+
+static int find_block(const struct tensor *w, const struct tensor *s, const json_t *q,
+                      uint32_t block[2], struct err *e)
+{
+    char ws[176], ss[176];
+    const json_t *list = json_object_get(q, "weight_block_size");
+    if (list && !json_is_null(list)) {
+        if (read_block(list, block))
+            return 0;
+        return err_set(e, ERR_INPUT, "config.json: weight_block_size is not two positive integers");
+    }
+    if (q && !strcmp(config_string(q, "quant_method"), "mxfp8")) {
+        block[0] = 1;
+        block[1] = 32;
+        return 0;
+    }
+    if (q && tensor_elems(s) == tensor_matrix(w).batch) { /* "fp8" without blocks: per tensor */
+        block[0] = block[1] = 0;
+        return 0;
+    }
+    return err_set(e, ERR_INPUT, "nothing states the block size of '%s' %s with scale '%s' %s: "
+                   "config.json needs \"quantization_config\": {\"quant_method\": \"fp8\", "
+                   "\"weight_block_size\": [128, 128]}, or whatever its maker used",
+                   w->name, tensor_shape(w, ws), s->name, tensor_shape(s, ss));
+}
+
+static int pair(struct model *m, const void *config, size_t i, struct group *g, struct err *e)
+{
+    const struct tensor *w = &m->t[i];
+    *g = (struct group){.weight = i, .zero = SIZE_MAX};
+    if (w->dtype != DT_F8_E4M3)
+        return 0;
+    int found = part_find_any(m, w->name, suffixes, &g->scale, e);
+    if (found <= 0)
+        return found ? -1 : group_no_scale(m, i, suffixes, e);
+    const json_t *q = config_section(config);
+    const struct tensor *s = &m->t[g->scale];
+    uint32_t block[2];
+    if (find_block(w, s, q, block, e))
+        return -1;
+    bool code = scale_is_code(s->dtype) || !strcmp(config_string(q, "scale_fmt"), "ue8m0");
+    g->scheme = scheme_match(DT_F8_E4M3, code ? DT_F8_E8M0 : DT_F32, block[0], block[1]);
+    if (!g->scheme)
+        return err_set(e, ERR_INPUT, "tensor '%s': blocks of %u x %u with %s scales are no scheme "
+                       "of this version", w->name, block[0], block[1],
+                       code ? "power-of-two" : "F32");
+    return group_check(m, g, e);
+}
+
+static bool accepts(const struct scheme *s)
+{
+    return s->elem == DT_F8_E4M3 && s->block_rows == 128 && s->block_cols == 128;
+}
+
+static int outputs(const struct scheme *s, const char *name, uint8_t rank, const uint64_t *dim,
+                   struct arena *mem, struct out_tensor out[3], size_t *n, struct err *e)
+{
+    return part_outputs(s, name, rank, dim, "_scale_inv", DT_F32, mem, out, n, e);
+}
+
+static int config(void *root, const struct scheme *s, const struct out_tensor *t, size_t n,
+                  struct err *e)
+{
+    json_t *kept = modules_kept(t, n, e);
+    if (!kept)
+        return -1;
+    json_t *q = json_pack("{ss ss ss s[ii]}", "activation_scheme", "dynamic", "fmt", "e4m3",
+                          "quant_method", "fp8", "weight_block_size", (int)s->block_rows,
+                          (int)s->block_cols);
+    bool ok = q && (s->scale != DT_F8_E8M0
+                    || !json_object_set_new(q, "scale_fmt", json_string("ue8m0")));
+    if (ok && json_array_size(kept))
+        ok = !json_object_set(q, "modules_to_not_convert", kept);
+    json_decref(kept);
+    if (!ok) {
+        json_decref(q);
+        return err_set(e, ERR_SYSTEM, "out of memory for config.json");
+    }
+    return config_set(root, "quantization_config", q, e);
+}
+
+const struct convention convention_deepseek = {
+    .name = "deepseek",
+    .title = "DeepSeek-V3, Hugging Face fp8: X.weight_scale_inv, one F32 per 128 x 128 block",
+    .stem = "model",
+    .detect = detect,
+    .pair = pair,
+    .accepts = accepts,
+    .outputs = outputs,
+    .config = config,
+};

@@ -1,0 +1,72 @@
+/* What the conventions share: names that belong together, shapes that must
+ * fit, and reading and rewriting config.json.  Only formats/convention.c and
+ * formats/conventions/ include this. */
+#ifndef OCTAVO_CONVENTION_PARTS_H
+#define OCTAVO_CONVENTION_PARTS_H
+
+#include "formats/convention.h"
+
+#include <jansson.h>
+
+extern const struct convention convention_ascend_v1;
+extern const struct convention convention_compressed_tensors;
+extern const struct convention convention_deepseek;
+extern const struct convention convention_deepseek_v4;
+
+/* ---- names (parts.c) ------------------------------------------------------ */
+bool name_ends(const char *name, const char *suffix);
+/* The name of a part of weight `name`.  A suffix that starts with '.' takes
+ * the place of ".weight" ("X.weight" + ".scale" is "X.scale"), any other is
+ * appended ("X.weight" + "_scale_inv").  In the arena when mem is given, else
+ * malloc'ed; NULL on error. */
+char *part_name(const char *name, const char *suffix, struct arena *mem, struct err *e) MUST_USE;
+/* Looks for such a tensor: 1 and its index, 0 when there is none, -1 on error. */
+int part_find(const struct model *m, const char *name, const char *suffix, size_t *index,
+              struct err *e) MUST_USE;
+/* The first of several suffixes (NULL-terminated) for which there is a tensor. */
+int part_find_any(const struct model *m, const char *name, const char *const *suffix,
+                  size_t *index, struct err *e) MUST_USE;
+
+/* Is this a dtype of a scale's value, or of an E8M0 code? */
+bool scale_is_value(enum dtype t);
+bool scale_is_code(enum dtype t);
+/* ERR_INPUT with both shapes when the scale of g does not fit its weight, or
+ * when its dtype cannot be what the scheme says. */
+int group_check(const struct model *m, const struct group *g, struct err *e) MUST_USE;
+/* The shape alone. */
+bool group_fits(const struct model *m, const struct group *g);
+/* ERR_INPUT: a quantized weight, but no tensor called like one of the suffixes. */
+int group_no_scale(const struct model *m, size_t weight, const char *const *suffix, struct err *e);
+
+/* The weight and its scale as output tensors; dims of the scale: those of the
+ * batch, then [rows, cols] of scheme_scale_shape, or [1] for a whole matrix. */
+int part_outputs(const struct scheme *s, const char *name, uint8_t rank, const uint64_t *dim,
+                 const char *suffix, enum dtype scale, struct arena *mem, struct out_tensor out[3],
+                 size_t *n, struct err *e) MUST_USE;
+
+/* The modules that stayed in high precision, sorted: what "ignore" and
+ * "modules_to_not_convert" list.  A module is a matrix called "X.weight" (then
+ * X) or a stack of expert matrices "X.experts.P" (then X.experts).  Norms and
+ * biases are vectors and never listed.  NULL on error. */
+json_t *modules_kept(const struct out_tensor *t, size_t n, struct err *e) MUST_USE;
+
+/* ---- config.json (config.c) ------------------------------------------------ */
+
+/* Parses JSON as Python writes it: NaN, Infinity and -Infinity (which JSON
+ * does not have, but configs do) read as 0.  what names the text in errors. */
+json_t *config_parse(const char *text, const char *what, struct err *e) MUST_USE;
+/* quantization_config or compression_config, of the model or of its
+ * text_config; NULL when there is none. */
+json_t *config_section(const json_t *config);
+/* A string member, or "" */
+const char *config_string(const json_t *object, const char *key);
+/* Rewrites config.json as text, so that every byte that is not about
+ * quantization stays: the members named above are removed, section (may be
+ * NULL) becomes quantization_config, dtype (may be NULL) replaces torch_dtype. */
+int config_splice(const char *source, const json_t *section, const char *dtype, struct buf *out,
+                  struct err *e) MUST_USE;
+
+/* Moves a json_t that json_pack() made into object under key; false is out of memory. */
+int config_set(json_t *object, const char *key, json_t *value, struct err *e) MUST_USE;
+
+#endif

@@ -1,0 +1,444 @@
+/* Reads the header of a GGUF file, versions 2 and 3, and believes none of it.
+ *
+ *     "GGUF", u32 version, i64 tensors, i64 keys
+ *     keys     string key, u32 type, value
+ *     tensors  string name, u32 rank, i64 ne[rank] (fastest first), u32 type, u64 offset
+ *     data     at the next multiple of general.alignment; so is each tensor in it
+ *
+ * Strings are a u64 length and bytes.  All is little-endian.  No count is
+ * trusted: what is allocated grows with the bytes that are really there.
+ * The rules are those of ggml's gguf.cpp. */
+#include "formats/jscan.h"
+#include "formats/json.h"
+#include "formats/model.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    HEADER_MAX = 1 << 30,     /* bytes; tokenizers of real models take 20 million */
+    NAME_MAX_BYTES = 63,
+    RANK_MAX = 4,
+    TEXT_MAX = 1 << 16,       /* longer strings are kept as "[123456 bytes]" */
+    ARRAY_TEXT_MAX = 16,      /* longer arrays as "[32000 strings]" */
+    ALIGNMENT_DEFAULT = 32,
+};
+
+/* ---- tensor types -------------------------------------------------------- */
+
+/* By ggml's number; a name without a size is a type that was removed. */
+static const struct ggml_type {
+    const char *name;
+    uint16_t elems, bytes;    /* of a block */
+    bool read;
+    enum dtype dtype;         /* when it is read */
+} ggml_type[] = {
+    [0] = {"F32", 1, 4, true, DT_F32},
+    [1] = {"F16", 1, 2, true, DT_F16},
+    [2] = {"Q4_0", 32, 18, true, DT_Q4_0},
+    [3] = {"Q4_1", 32, 20, false, 0},
+    [4] = {"Q4_2", 0, 0, false, 0},
+    [5] = {"Q4_3", 0, 0, false, 0},
+    [6] = {"Q5_0", 32, 22, false, 0},
+    [7] = {"Q5_1", 32, 24, false, 0},
+    [8] = {"Q8_0", 32, 34, true, DT_Q8_0},
+    [9] = {"Q8_1", 32, 36, false, 0},
+    [10] = {"Q2_K", 256, 84, false, 0},
+    [11] = {"Q3_K", 256, 110, false, 0},
+    [12] = {"Q4_K", 256, 144, false, 0},
+    [13] = {"Q5_K", 256, 176, false, 0},
+    [14] = {"Q6_K", 256, 210, false, 0},
+    [15] = {"Q8_K", 256, 292, false, 0},
+    [16] = {"IQ2_XXS", 256, 66, false, 0},
+    [17] = {"IQ2_XS", 256, 74, false, 0},
+    [18] = {"IQ3_XXS", 256, 98, false, 0},
+    [19] = {"IQ1_S", 256, 50, false, 0},
+    [20] = {"IQ4_NL", 32, 18, false, 0},
+    [21] = {"IQ3_S", 256, 110, false, 0},
+    [22] = {"IQ2_S", 256, 82, false, 0},
+    [23] = {"IQ4_XS", 256, 136, false, 0},
+    [24] = {"I8", 1, 1, true, DT_I8},
+    [25] = {"I16", 1, 2, true, DT_I16},
+    [26] = {"I32", 1, 4, true, DT_I32},
+    [27] = {"I64", 1, 8, true, DT_I64},
+    [28] = {"F64", 1, 8, true, DT_F64},
+    [29] = {"IQ1_M", 256, 56, false, 0},
+    [30] = {"BF16", 1, 2, true, DT_BF16},
+    [31] = {"Q4_0_4_4", 0, 0, false, 0},
+    [32] = {"Q4_0_4_8", 0, 0, false, 0},
+    [33] = {"Q4_0_8_8", 0, 0, false, 0},
+    [34] = {"TQ1_0", 256, 54, false, 0},
+    [35] = {"TQ2_0", 256, 66, false, 0},
+    [36] = {"IQ4_NL_4_4", 0, 0, false, 0},
+    [37] = {"IQ4_NL_4_8", 0, 0, false, 0},
+    [38] = {"IQ4_NL_8_8", 0, 0, false, 0},
+    [39] = {"MXFP4", 32, 17, false, 0},
+    [40] = {"NVFP4", 64, 36, false, 0},
+    [41] = {"Q1_0", 128, 18, false, 0},
+    [42] = {"Q2_0", 64, 18, false, 0},
+};
+enum { GGML_TYPES = sizeof ggml_type / sizeof *ggml_type };
+
+/* ---- bytes --------------------------------------------------------------- */
+
+struct reader {
+    struct head *h;
+    uint64_t pos;
+    const char *kind;      /* "key" or "tensor", for messages: what is being read */
+    const char *name;      /* its name when that is known */
+    struct arena *mem;
+    struct table *table;
+    uint32_t file;
+    uint32_t alignment;
+    struct err *e;
+};
+
+static int fail(const struct reader *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static int fail(const struct reader *r, const char *fmt, ...)
+{
+    char message[400];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof message, fmt, ap);
+    va_end(ap);
+    if (!r->name)
+        return err_set(r->e, ERR_INPUT, "%s: %s", r->h->path, message);
+    return err_set(r->e, ERR_INPUT, "%s: %s '%.300s': %s", r->h->path, r->kind, r->name, message);
+}
+
+/* Makes the next n bytes present; r->pos stays. */
+static int need(struct reader *r, uint64_t n)
+{
+    uint64_t end;
+    if (!add_u64(r->pos, n, &end) || end > HEADER_MAX) {
+        if (end > r->h->file_size || end < r->pos)
+            return fail(r, "%" PRIu64 " bytes at byte %" PRIu64 " run past the end of the file", n,
+                        r->pos);
+        return fail(r, "the header is larger than the limit of %d bytes", HEADER_MAX);
+    }
+    if (!head_need(r->h, end, r->e))
+        return 0;
+    return r->name ? err_prefix(r->e, "%s '%.300s'", r->kind, r->name) : -1;
+}
+
+static int get_uint(struct reader *r, unsigned n, uint64_t *x)
+{
+    if (need(r, n))
+        return -1;
+    *x = 0;
+    for (unsigned i = 0; i < n; i++)
+        *x |= (uint64_t)r->h->p[r->pos + i] << 8 * i;
+    r->pos += n;
+    return 0;
+}
+
+/* A string's bytes stay at *at in the head, which can move but not shrink. */
+static int get_string(struct reader *r, uint64_t *at, uint64_t *n)
+{
+    if (get_uint(r, 8, n) || need(r, *n))
+        return -1;
+    *at = r->pos;
+    r->pos += *n;
+    return 0;
+}
+
+/* Text that C and JSON can carry. */
+static bool is_text(const void *p, size_t n)
+{
+    return !memchr(p, 0, n) && utf8_check(p, n) == n;
+}
+
+static int get_name(struct reader *r, const char **name, uint64_t max)
+{
+    uint64_t at, n;
+    if (get_string(r, &at, &n))
+        return -1;
+    if (n > max)
+        return fail(r, "a tensor name of %" PRIu64 " bytes is longer than %" PRIu64, n, max);
+    if (!is_text(r->h->p + at, (size_t)n))
+        return fail(r, "the %s name at byte %" PRIu64 " is not UTF-8 text", r->kind, at);
+    *name = arena_strndup(r->mem, (const char *)r->h->p + at, (size_t)n, r->e);
+    return *name ? 0 : -1;
+}
+
+/* ---- values -------------------------------------------------------------- */
+
+enum value_type {
+    VALUE_U8, VALUE_I8, VALUE_U16, VALUE_I16, VALUE_U32, VALUE_I32, VALUE_F32, VALUE_BOOL,
+    VALUE_STRING, VALUE_ARRAY, VALUE_U64, VALUE_I64, VALUE_F64, VALUE_COUNT
+};
+static const struct {
+    const char *name;
+    unsigned bytes;
+} value_type[VALUE_COUNT] = {
+    [VALUE_U8] = {"u8", 1},     [VALUE_I8] = {"i8", 1},     [VALUE_U16] = {"u16", 2},
+    [VALUE_I16] = {"i16", 2},   [VALUE_U32] = {"u32", 4},   [VALUE_I32] = {"i32", 4},
+    [VALUE_F32] = {"f32", 4},   [VALUE_BOOL] = {"bool", 1}, [VALUE_STRING] = {"string", 0},
+    [VALUE_ARRAY] = {"array", 0}, [VALUE_U64] = {"u64", 8}, [VALUE_I64] = {"i64", 8},
+    [VALUE_F64] = {"f64", 8},
+};
+
+/* Appends the next scalar as text. */
+static int put_scalar(struct reader *r, enum value_type type, struct buf *b)
+{
+    uint64_t x;
+    float f;
+    double d;
+    if (get_uint(r, value_type[type].bytes, &x))
+        return -1;
+    const uint32_t x32 = (uint32_t)x;
+    switch (type) {
+    case VALUE_I8: return buf_printf(b, r->e, "%d", (int8_t)x);
+    case VALUE_I16: return buf_printf(b, r->e, "%d", (int16_t)x);
+    case VALUE_I32: return buf_printf(b, r->e, "%" PRId32, (int32_t)x);
+    case VALUE_I64: return buf_printf(b, r->e, "%" PRId64, (int64_t)x);
+    case VALUE_F32:
+        memcpy(&f, &x32, 4);
+        return buf_printf(b, r->e, "%.9g", (double)f);
+    case VALUE_F64:
+        memcpy(&d, &x, 8);
+        return buf_printf(b, r->e, "%.17g", d);
+    case VALUE_BOOL: /* ggml writes 0 and 1, and reads everything but 0 as true */
+        return buf_puts(b, x ? "true" : "false", r->e);
+    default: return buf_printf(b, r->e, "%" PRIu64, x);
+    }
+}
+
+static int put_string(struct reader *r, bool quoted, struct buf *b)
+{
+    uint64_t at, n;
+    if (get_string(r, &at, &n))
+        return -1;
+    const char *const s = (const char *)r->h->p + at;
+    if (n >= TEXT_MAX || !is_text(s, (size_t)n))
+        return buf_printf(b, r->e, quoted ? "\"[%" PRIu64 " bytes]\"" : "[%" PRIu64 " bytes]", n);
+    if (!quoted)
+        return buf_put(b, s, (size_t)n, r->e);
+    char *const copy = strndup(s, (size_t)n);
+    const int rc = copy ? json_put_string(b, copy, r->e)
+                        : err_set(r->e, ERR_SYSTEM, "out of memory");
+    free(copy);
+    return rc;
+}
+
+static int put_array(struct reader *r, struct buf *b)
+{
+    uint64_t type, count, bytes;
+    if (get_uint(r, 4, &type) || get_uint(r, 8, &count))
+        return -1;
+    if (type >= VALUE_COUNT || type == VALUE_ARRAY)
+        return fail(r, "array of type %" PRIu64 ", which %s", type,
+                    type == VALUE_ARRAY ? "is an array itself" : "there is not");
+    const bool shown = count <= ARRAY_TEXT_MAX;
+    if (!shown && buf_printf(b, r->e, "[%" PRIu64 " %s%s]", count, value_type[type].name,
+                             type == VALUE_STRING ? "s" : ""))
+        return -1;
+    if (!shown && type != VALUE_STRING) {
+        if (!mul_u64(count, value_type[type].bytes, &bytes))
+            return fail(r, "an array of %" PRIu64 " elements runs past the end of the file", count);
+        if (need(r, bytes))
+            return -1;
+        r->pos += bytes;
+        return 0;
+    }
+    if (shown && buf_puts(b, "[", r->e))
+        return -1;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t at, n;
+        if (shown && i && buf_puts(b, ",", r->e))
+            return -1;
+        if (!shown ? get_string(r, &at, &n)
+            : type == VALUE_STRING ? put_string(r, true, b)
+                                   : put_scalar(r, (enum value_type)type, b))
+            return -1;
+    }
+    return shown ? buf_puts(b, "]", r->e) : 0;
+}
+
+static int check_alignment(struct reader *r, uint64_t type, const char *value)
+{
+    if (type != VALUE_U32)
+        return fail(r, "is a %s, not a u32", value_type[type].name);
+    r->alignment = (uint32_t)strtoul(value, NULL, 10);
+    if (!r->alignment || (r->alignment & (r->alignment - 1)))
+        return fail(r, "%s is not a power of two", value);
+    return 0;
+}
+
+static int read_value(struct reader *r, struct buf *b)
+{
+    uint64_t type;
+    if (get_uint(r, 4, &type))
+        return -1;
+    if (type >= VALUE_COUNT)
+        return fail(r, "there is no value type %" PRIu64, type);
+    b->n = 0;
+    if (type == VALUE_STRING ? put_string(r, false, b)
+        : type == VALUE_ARRAY ? put_array(r, b)
+                              : put_scalar(r, (enum value_type)type, b))
+        return -1;
+    if (!strcmp(r->name, "general.alignment") && check_alignment(r, type, b->s))
+        return -1;
+    const char *const value = b->n ? arena_strndup(r->mem, b->s, b->n, r->e) : "";
+    return value ? table_meta(r->table, r->name, value, r->e) : -1;
+}
+
+static int read_keys(struct reader *r, uint64_t count)
+{
+    struct map seen = {0};
+    struct buf b = {0};
+    int rc = 0;
+    r->kind = "key";
+    for (uint64_t i = 0; i < count && !rc; i++) {
+        const char *key;
+        r->name = NULL;
+        rc = get_name(r, &key, UINT64_MAX);
+        if (!rc && !*key)
+            rc = fail(r, "key %" PRIu64 " has no name", i);
+        if (rc)
+            break;
+        r->name = key;
+        rc = map_add(&seen, key, 0, r->e);
+        if (rc > 0)
+            rc = fail(r, "is given twice");
+        if (!rc)
+            rc = read_value(r, &b);
+    }
+    r->name = NULL;
+    buf_free(&b);
+    map_free(&seen);
+    return rc;
+}
+
+/* ---- tensors ------------------------------------------------------------- */
+
+static int read_shape(struct reader *r, struct tensor *t, uint64_t *elems)
+{
+    uint64_t rank, ne[RANK_MAX], extent = 1;
+    if (get_uint(r, 4, &rank))
+        return -1;
+    if (rank > RANK_MAX)
+        return fail(r, "%" PRIu64 " dimensions, %d are the most", rank, RANK_MAX);
+    for (unsigned i = 0; i < rank; i++) {
+        if (get_uint(r, 8, &ne[i]))
+            return -1;
+        if (ne[i] > INT64_MAX)
+            return fail(r, "dimension %u is negative", i);
+        /* zeros aside, so that no product of some of the dimensions can overflow later */
+        if (!mul_u64(extent, max_u64(ne[i], 1), &extent) || extent > INT64_MAX)
+            return fail(r, "the number of elements overflows");
+        *elems *= ne[i];
+    }
+    t->rank = (uint8_t)rank;
+    for (unsigned i = 0; i < rank; i++)
+        t->dim[i] = ne[rank - 1 - i];
+    return 0;
+}
+
+/* end: of the data so far, padded, in and out. *unread: the type when it is not read. */
+static int read_tensor(struct reader *r, struct tensor *t, uint64_t *end,
+                       const struct ggml_type **unread)
+{
+    uint64_t elems = 1, id;
+    if (read_shape(r, t, &elems) || get_uint(r, 4, &id) || get_uint(r, 8, &t->off))
+        return -1;
+    if (id >= GGML_TYPES)
+        return fail(r, "there is no tensor type %" PRIu64, id);
+    const struct ggml_type *const type = &ggml_type[id];
+    if (!type->elems)
+        return fail(r, "type %s was removed from GGUF", type->name);
+    const uint64_t row = t->rank ? t->dim[t->rank - 1] : 1;
+    if (row % type->elems)
+        return fail(r, "rows of %" PRIu64 " elements are no whole number of %s blocks of %u", row,
+                    type->name, type->elems);
+    if (!mul_u64(elems / type->elems, type->bytes, &t->size))
+        return fail(r, "the size in bytes overflows");
+    if (t->off != *end)
+        return fail(r, "begins at byte %" PRIu64 " of the data, not where the one before ends, at %"
+                    PRIu64, t->off, *end);
+    if (!add_u64(*end, t->size, end) || *end > (uint64_t)INT64_MAX - r->alignment)
+        return fail(r, "the size of the data overflows");
+    *end = round_up(*end, r->alignment);
+    t->dtype = type->read ? type->dtype : DT_U8;
+    *unread = type->read ? NULL : type;
+    return 0;
+}
+
+struct unread {
+    const char *name;
+    const struct ggml_type *type;
+};
+
+/* Reads all tensors; .off counts from the first byte of the data.  *first is the
+ * first whose type is not read: told last, so that a broken file is called that. */
+static int read_tensors(struct reader *r, uint64_t count, uint64_t *end, struct unread *first)
+{
+    struct map seen = {0};
+    int rc = 0;
+    r->kind = "tensor";
+    *end = 0;
+    for (uint64_t i = 0; i < count && !rc; i++) {
+        struct tensor t = {.file = r->file};
+        const struct ggml_type *unread = NULL;
+        r->name = NULL;
+        rc = get_name(r, &t.name, NAME_MAX_BYTES);
+        if (rc)
+            break;
+        r->name = t.name;
+        rc = map_add(&seen, t.name, 0, r->e);
+        if (rc > 0)
+            rc = fail(r, "is listed twice");
+        if (!rc)
+            rc = read_tensor(r, &t, end, &unread);
+        if (rc)
+            break;
+        if (unread && !first->name)
+            *first = (struct unread){t.name, unread};
+        rc = table_tensor(r->table, &t, r->e);
+    }
+    r->name = NULL;
+    map_free(&seen);
+    return rc;
+}
+
+int gguf_read(struct head *h, uint32_t file, struct arena *mem, struct table *t, struct err *e)
+{
+    struct reader r = {.h = h, .pos = 4, .mem = mem, .table = t, .file = file, .kind = "file",
+                       .alignment = ALIGNMENT_DEFAULT, .e = e};
+    uint64_t version, tensors, keys, size;
+    if (head_need(h, 4, e))
+        return -1;
+    if (memcmp(h->p, "GGUF", 4))
+        return fail(&r, "does not begin with GGUF");
+    if (get_uint(&r, 4, &version))
+        return -1;
+    if (!(version & 0xffff) && version)
+        return fail(&r, "is a big-endian GGUF file; only little-endian ones are read");
+    if (version != 2 && version != 3)
+        return fail(&r, "is GGUF version %" PRIu64 "; 2 and 3 are read", version);
+    if (get_uint(&r, 8, &tensors) || get_uint(&r, 8, &keys))
+        return -1;
+    if (tensors > INT64_MAX || keys > INT64_MAX)
+        return fail(&r, "claims %" PRId64 " tensors and %" PRId64 " keys", (int64_t)tensors,
+                    (int64_t)keys);
+    struct unread unread = {NULL, NULL};
+    const size_t from = t->n;
+    if (read_keys(&r, keys) || read_tensors(&r, tensors, &size, &unread))
+        return -1;
+    /* A file of keys alone (a vocabulary) has no data and need not be padded. */
+    const uint64_t data = tensors ? round_up(r.pos, r.alignment) : r.pos;
+    for (size_t i = from; i < t->n; i++)
+        t->t[i].off += data;
+    /* Nor need the last tensor be padded: llama.cpp loads such files. */
+    const struct tensor *const last = t->n > from ? &t->t[t->n - 1] : NULL;
+    if (table_end(t, from, h, last ? last->off + last->size : data, false, e))
+        return -1;
+    if (unread.name)
+        return err_set(e, ERR_INPUT, "%s: tensor '%s': type %s is not read by this version",
+                       h->path, unread.name, unread.type->name);
+    return 0;
+}

@@ -1,0 +1,254 @@
+#include "formats/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct arena_block {
+    struct arena_block *next;
+    size_t used, size;
+    _Alignas(16) unsigned char data[];
+};
+
+static int out_of_memory(struct err *e, size_t size)
+{
+    return err_set(e, ERR_SYSTEM, "out of memory (%zu bytes wanted)", size);
+}
+
+void *arena_alloc(struct arena *a, size_t size, struct err *e)
+{
+    size_t want = size;
+    if (want > SIZE_MAX - 64 - sizeof(struct arena_block)) {
+        (void)out_of_memory(e, size);
+        return NULL;
+    }
+    want = (want + 15) & ~(size_t)15;
+    struct arena_block *b = a->head;
+    if (!b || b->size - b->used < want) {
+        /* Blocks double up to 1 MiB, so that 92,000 tensors cost few calls and
+         * a one-tensor file stays small. */
+        size_t size_next = b ? b->size * 2 : 4096;
+        if (size_next > 1 << 20)
+            size_next = 1 << 20;
+        if (size_next < want)
+            size_next = want;
+        b = calloc(1, sizeof *b + size_next);
+        if (!b) {
+            (void)out_of_memory(e, size);
+            return NULL;
+        }
+        b->size = size_next;
+        b->next = a->head;
+        a->head = b;
+    }
+    void *p = b->data + b->used;
+    b->used += want;
+    return p;
+}
+
+void *arena_array(struct arena *a, size_t n, size_t size, struct err *e)
+{
+    size_t total;
+    if (__builtin_mul_overflow(n, size, &total)) {
+        (void)err_set(e, ERR_SYSTEM, "out of memory (%zu x %zu bytes wanted)", n, size);
+        return NULL;
+    }
+    return arena_alloc(a, total, e);
+}
+
+char *arena_strndup(struct arena *a, const char *s, size_t n, struct err *e)
+{
+    char *p = arena_alloc(a, n + 1, e);
+    if (p)
+        memcpy(p, s, n);
+    return p;
+}
+
+char *arena_strdup(struct arena *a, const char *s, struct err *e)
+{
+    return arena_strndup(a, s, strlen(s), e);
+}
+
+char *arena_printf(struct arena *a, struct err *e, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n < 0) {
+        (void)err_set(e, ERR_SYSTEM, "cannot format a string");
+        return NULL;
+    }
+    char *p = arena_alloc(a, (size_t)n + 1, e);
+    if (p) {
+        va_start(ap, fmt);
+        vsnprintf(p, (size_t)n + 1, fmt, ap);
+        va_end(ap);
+    }
+    return p;
+}
+
+void arena_free(struct arena *a)
+{
+    for (struct arena_block *b = a->head, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    a->head = NULL;
+}
+
+void *mem_alloc(size_t n, size_t size, struct err *e)
+{
+    void *p = calloc(n ? n : 1, size ? size : 1);
+    if (!p)
+        (void)err_set(e, ERR_SYSTEM, "out of memory (%zu x %zu bytes wanted)", n, size);
+    return p;
+}
+
+int mem_grow(void **p, size_t *cap, size_t need, size_t size, struct err *e)
+{
+    if (need <= *cap)
+        return 0;
+    size_t next = *cap ? *cap : 16;
+    while (next < need) {
+        if (next > SIZE_MAX / 2)
+            return out_of_memory(e, SIZE_MAX);
+        next *= 2;
+    }
+    size_t bytes;
+    if (__builtin_mul_overflow(next, size, &bytes))
+        return out_of_memory(e, SIZE_MAX);
+    void *q = realloc(*p, bytes);
+    if (!q)
+        return out_of_memory(e, bytes);
+    *p = q;
+    *cap = next;
+    return 0;
+}
+
+int buf_put(struct buf *b, const void *s, size_t n, struct err *e)
+{
+    if (n > SIZE_MAX - b->n - 1)
+        return out_of_memory(e, n);
+    if (mem_grow((void **)&b->s, &b->cap, b->n + n + 1, 1, e))
+        return -1;
+    if (n)
+        memcpy(b->s + b->n, s, n);
+    b->n += n;
+    b->s[b->n] = 0;
+    return 0;
+}
+
+int buf_puts(struct buf *b, const char *s, struct err *e)
+{
+    return buf_put(b, s, strlen(s), e);
+}
+
+int buf_printf(struct buf *b, struct err *e, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        return err_set(e, ERR_SYSTEM, "cannot format a string");
+    if (mem_grow((void **)&b->s, &b->cap, b->n + (size_t)n + 1, 1, e))
+        return -1;
+    va_start(ap, fmt);
+    vsnprintf(b->s + b->n, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    b->n += (size_t)n;
+    return 0;
+}
+
+void buf_free(struct buf *b)
+{
+    free(b->s);
+    *b = (struct buf){0};
+}
+
+struct map_slot {
+    const char *name;
+    size_t index;
+    uint64_t hash;
+};
+
+static uint64_t hash_name(const char *s)
+{
+    /* Eight bytes a step: a byte at a time, the 92,000 names of a large model
+     * cost as much as reading its header. */
+    const uint64_t odd = 0x9e3779b97f4a7c15u;
+    size_t n = strlen(s);
+    uint64_t h = n * odd, x;
+    for (; n >= 8; n -= 8, s += 8) {
+        memcpy(&x, s, 8);
+        h = (h ^ x) * odd;
+        h ^= h >> 32;
+    }
+    x = 0;
+    memcpy(&x, s, n);
+    h = (h ^ x) * odd;
+    return h ^ h >> 32;
+}
+
+static struct map_slot *map_slot(struct map_slot *slot, size_t cap, const char *name, uint64_t hash)
+{
+    for (size_t i = hash & (cap - 1);; i = (i + 1) & (cap - 1))
+        if (!slot[i].name || (slot[i].hash == hash && !strcmp(slot[i].name, name)))
+            return &slot[i];
+}
+
+static int map_resize(struct map *m, size_t cap, struct err *e)
+{
+    struct map_slot *slot = mem_alloc(cap, sizeof *slot, e);
+    if (!slot)
+        return -1;
+    for (size_t i = 0; i < m->cap; i++)
+        if (m->slot[i].name)
+            *map_slot(slot, cap, m->slot[i].name, m->slot[i].hash) = m->slot[i];
+    free(m->slot);
+    m->slot = slot;
+    m->cap = cap;
+    return 0;
+}
+
+int map_reserve(struct map *m, size_t n, struct err *e)
+{
+    if (n > SIZE_MAX / 8)
+        return out_of_memory(e, SIZE_MAX);
+    size_t cap = m->cap ? m->cap : 64;
+    while (2 * n > cap)
+        cap *= 2;
+    return cap > m->cap ? map_resize(m, cap, e) : 0;
+}
+
+int map_add(struct map *m, const char *name, size_t index, struct err *e)
+{
+    if (2 * (m->n + 1) > m->cap && map_reserve(m, m->n + 1, e))
+        return -1;
+    uint64_t hash = hash_name(name);
+    struct map_slot *s = map_slot(m->slot, m->cap, name, hash);
+    if (s->name)
+        return 1;
+    *s = (struct map_slot){.name = name, .index = index, .hash = hash};
+    m->n++;
+    return 0;
+}
+
+bool map_find(const struct map *m, const char *name, size_t *index)
+{
+    if (!m->cap)
+        return false;
+    const struct map_slot *s = map_slot(m->slot, m->cap, name, hash_name(name));
+    if (!s->name)
+        return false;
+    *index = s->index;
+    return true;
+}
+
+void map_free(struct map *m)
+{
+    free(m->slot);
+    *m = (struct map){0};
+}

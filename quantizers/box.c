@@ -1,0 +1,187 @@
+#include "quantizers/box.h"
+
+#include "quantizers/num.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void *scratch_get(struct scratch *s, size_t n, struct err *e)
+{
+    if (n > s->cap) {
+        free(s->p);
+        s->cap = 0;
+        s->p = aligned_alloc(64, round_up(n, 4096));
+        if (!s->p) {
+            (void)err_set(e, ERR_SYSTEM, "out of memory (%zu bytes wanted)", n);
+            return NULL;
+        }
+        s->cap = n;
+    }
+    return s->p ? s->p : (s->p = malloc(64));
+}
+
+void scratch_free(struct scratch *s)
+{
+    free(s->p);
+    *s = (struct scratch){0};
+}
+
+uint64_t row_bytes(enum dtype t, uint64_t cols)
+{
+    const struct dtype_info *d = &dtype_table[t];
+    return ceil_div(cols, d->block_elems) * d->block_bytes;
+}
+
+/* ---- reading --------------------------------------------------------------- */
+static int raw_read(const struct source *s, uint64_t off, void *p, size_t n, struct err *e)
+{
+    if (s->held) {
+        memcpy(p, s->held + off, n);
+        return 0;
+    }
+    return model_read((struct model *)s->model, s->index, off, p, n, e);
+}
+
+static int read_plain(const struct source *s, const struct matrix *m, const struct box *b, uint8_t *dst,
+                      size_t stride, struct err *e)
+{
+    enum dtype t = s->model->t[s->index].dtype;
+    uint64_t pitch = row_bytes(t, m->cols), width = row_bytes(t, b->cols);
+    uint64_t off = (b->batch * m->rows + b->row) * pitch + row_bytes(t, b->col);
+    if (width == pitch && stride == width)
+        return raw_read(s, off, dst, (size_t)(b->rows * width), e);
+    for (uint64_t r = 0; r < b->rows; r++, off += pitch, dst += stride)
+        if (raw_read(s, off, dst, (size_t)width, e))
+            return -1;
+    return 0;
+}
+
+struct gather {
+    const struct source *s;
+    uint64_t base;
+    unsigned bits;
+    uint8_t *local;
+    struct err *e;
+};
+
+static int gather_run(void *ctx, uint64_t global, uint64_t local, uint64_t n)
+{
+    struct gather *g = ctx;
+    return raw_read(g->s, g->base + global * g->bits / 8, g->local + local * g->bits / 8,
+                    (size_t)(n * g->bits / 8), g->e);
+}
+
+static unsigned stored_bits(const struct stored *s)
+{
+    return dtype_table[s->dtype].block_bytes * 8 / dtype_table[s->dtype].block_elems;
+}
+
+/* The box of the stored matrix, row-major in dst. */
+static int read_stored(const struct source *s, const struct stored *st, const struct box *b, void *dst,
+                       size_t stride, struct scratch *tmp, struct err *e)
+{
+    uint64_t elems;
+    if (!layout_size(&st->layout, b->rows, b->cols, &elems))
+        return err_set(e, ERR_INPUT, "tensor '%s': the layout is too large", s->model->t[s->index].name);
+    struct gather g = {s, b->batch * st->batch_bytes, stored_bits(st), NULL, e};
+    g.local = scratch_get(tmp, (size_t)(elems * g.bits / 8), e);
+    if (!g.local
+        || layout_runs(&st->layout, st->rows, st->cols, b->row, b->rows, b->col, b->cols, gather_run, &g))
+        return -1;
+    layout_unpack(&st->layout, g.bits, b->rows, b->cols, g.local, dst, stride);
+    return 0;
+}
+
+/* Scales that were repeated or turned into bytes: they are small, so the whole
+ * matrix is read and one of each repeated element taken. */
+static int read_repeated(const struct source *s, const struct stored *st, const struct box *b, uint8_t *dst,
+                         size_t stride, struct scratch *tmp, struct err *e)
+{
+    enum dtype t = s->model->t[s->index].dtype;
+    size_t from = row_bytes(st->dtype, 1), to = row_bytes(t, 1), pitch = row_bytes(st->dtype, st->cols);
+    uint8_t *all = malloc(st->rows * pitch + 1);
+    struct box whole = {b->batch, 0, st->rows, 0, st->cols};
+    if (!all)
+        return err_set(e, ERR_SYSTEM, "out of memory");
+    int r = read_stored(s, st, &whole, all, pitch, tmp, e);
+    for (uint64_t i = 0; !r && i < b->rows; i++)
+        for (uint64_t j = 0; j < b->cols; j++) {
+            const uint8_t *x = all + (b->row + i) * st->repeat[0] * pitch
+                             + (b->col + j) * st->repeat[1] * from;
+            uint8_t *y = dst + i * stride + j * to;
+            if (st->dtype == DT_F8_E8M0 && t == DT_F32) {
+                float v = ue8m0_decode(*x);
+                memcpy(y, &v, 4);
+            } else {
+                memcpy(y, x, to); /* the same width: U8 or F8_E8M0 codes, F32 */
+            }
+        }
+    free(all);
+    return r;
+}
+
+int box_read(const struct source *s, const struct box *b, void *dst, size_t stride, struct scratch *tmp,
+             struct err *e)
+{
+    const struct tensor *t = &s->model->t[s->index];
+    struct matrix m = tensor_matrix(t);
+    if (!b->rows || !b->cols)
+        return 0;
+    if (!t->stored)
+        return read_plain(s, &m, b, dst, stride, e);
+    if (t->stored->dtype == t->dtype && t->stored->repeat[0] == 1 && t->stored->repeat[1] == 1)
+        return read_stored(s, t->stored, b, dst, stride, tmp, e);
+    return read_repeated(s, t->stored, b, dst, stride, tmp, e);
+}
+
+/* ---- writing --------------------------------------------------------------- */
+struct scatter {
+    const struct drain *d;
+    uint64_t base;
+    unsigned bits;
+    const uint8_t *local;
+    struct err *e;
+};
+
+static int scatter_run(void *ctx, uint64_t global, uint64_t local, uint64_t n)
+{
+    struct scatter *g = ctx;
+    return sink_put(g->d->sink, g->d->slot, g->base + global * g->bits / 8, g->local + local * g->bits / 8,
+                    (size_t)(n * g->bits / 8), g->e);
+}
+
+int box_write(const struct drain *d, const struct box *b, const void *src, size_t stride, struct scratch *tmp,
+              struct err *e)
+{
+    if (!b->rows || !b->cols)
+        return 0;
+    if (d->stored) {
+        uint64_t elems;
+        const struct stored *st = d->stored;
+        if (!layout_size(&st->layout, b->rows, b->cols, &elems))
+            return err_set(e, ERR_INPUT, "the layout '%s' is too large", st->sentence);
+        struct scatter g = {d, b->batch * st->batch_bytes, stored_bits(st), NULL, e};
+        uint8_t *local = scratch_get(tmp, (size_t)(elems * g.bits / 8), e);
+        if (!local)
+            return -1;
+        layout_pack(&st->layout, g.bits, b->rows, b->cols, src, stride, local);
+        g.local = local;
+        return layout_runs(&st->layout, st->rows, st->cols, b->row, b->rows, b->col, b->cols, scatter_run,
+                           &g);
+    }
+    uint64_t pitch = row_bytes(d->dtype, d->m.cols), width = row_bytes(d->dtype, b->cols);
+    uint64_t off = (b->batch * d->m.rows + b->row) * pitch + row_bytes(d->dtype, b->col);
+    if (width == pitch && stride == width)
+        return sink_put(d->sink, d->slot, off, src, (size_t)(b->rows * width), e);
+    for (uint64_t r = 0; r < b->rows; r++, off += pitch)
+        if (sink_put(d->sink, d->slot, off, (const uint8_t *)src + r * stride, (size_t)width, e))
+            return -1;
+    return 0;
+}
+
+uint64_t box_pieces(const struct stored *s, const struct matrix *m, const struct box *b)
+{
+    if (s)
+        return layout_run_count(&s->layout, s->rows, s->cols, b->row, b->rows, b->col, b->cols);
+    return b->cols == m->cols ? 1 : b->rows;
+}

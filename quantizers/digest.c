@@ -1,0 +1,174 @@
+/* Digests: SHA-256 per tensor, and one for a model that does not depend on the
+ * order of tensors, on shards, on headers or on the container. */
+#include "quantizers/run.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct job {
+    struct model *m;             /* tensors of a model, or */
+    struct sink *s;              /* slots of a sink */
+    uint8_t (*digest)[32];
+    size_t n, next;
+    pthread_mutex_t lock;
+    int failed;
+    size_t failed_at;
+    struct err err;
+};
+
+/* Row stripes of a few MiB: contiguous for plain tensors, gathered for packed ones. */
+static int tensor_digest(struct model *m, size_t i, uint8_t out[32], struct scratch s[2], struct err *e)
+{
+    const struct tensor *t = &m->t[i];
+    struct matrix x = tensor_matrix(t);
+    struct source src = {m, i, NULL};
+    struct sha256 h;
+    sha256_init(&h);
+    uint64_t piece = 1 << 20;
+    if (!t->stored) {
+        uint8_t *p = scratch_get(&s[0], piece, e);
+        for (uint64_t done = 0; done < t->size; done += piece) {
+            size_t n = (size_t)min_u64(piece, t->size - done);
+            if (!p || model_read(m, i, done, p, n, e))
+                return -1;
+            sha256_put(&h, p, n);
+        }
+    } else {
+        size_t width = row_bytes(t->dtype, x.cols);
+        uint64_t tile = t->stored->layout.tile[0];
+        uint64_t rows = max_u64(4 * piece / max_u64(width, 1) / tile * tile, tile);
+        for (uint64_t b = 0; b < x.batch; b++)
+            for (uint64_t r = 0; r < x.rows; r += rows) {
+                struct box box = {b, r, min_u64(rows, x.rows - r), 0, x.cols};
+                uint8_t *p = scratch_get(&s[0], box.rows * width, e);
+                if (!p || box_read(&src, &box, p, width, &s[1], e))
+                    return -1;
+                sha256_put(&h, p, box.rows * width);
+            }
+    }
+    sha256_end(&h, out);
+    return 0;
+}
+
+static void *digest_worker(void *arg)
+{
+    struct job *j = arg;
+    struct scratch s[2] = {{0}};
+    struct err e;
+    for (;;) {
+        pthread_mutex_lock(&j->lock);
+        size_t i = j->failed ? j->n : j->next++;
+        pthread_mutex_unlock(&j->lock);
+        if (i >= j->n)
+            break;
+        if (j->m ? tensor_digest(j->m, i, j->digest[i], s, &e) : sink_digest(j->s, i, j->digest[i], &e)) {
+            pthread_mutex_lock(&j->lock);
+            if (!j->failed || i < j->failed_at)
+                j->err = e;
+            j->failed_at = i;
+            j->failed = 1;
+            pthread_mutex_unlock(&j->lock);
+        }
+    }
+    scratch_free(&s[0]);
+    scratch_free(&s[1]);
+    return NULL;
+}
+
+static int run_job(struct job *j, unsigned threads, struct err *e)
+{
+    pthread_t *t = mem_alloc(threads, sizeof *t, e);
+    unsigned started = 0;
+    if (!t)
+        return -1;
+    pthread_mutex_init(&j->lock, NULL);
+    while (started + 1 < threads && !pthread_create(&t[started], NULL, digest_worker, j))
+        started++;
+    digest_worker(j);
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(t[i], NULL);
+    pthread_mutex_destroy(&j->lock);
+    free(t);
+    if (j->failed)
+        *e = j->err;
+    return j->failed ? -1 : 0;
+}
+
+/* A stream: one pass, one thread. */
+static int stream_digest(struct model *m, uint8_t (*digest)[32], struct err *e)
+{
+    struct scratch s[2] = {{0}};
+    int r = 0;
+    for (size_t i = 0; !r && i < m->n; i++) {
+        uint8_t *p;
+        if (!m->t[i].stored) {
+            r = tensor_digest(m, i, digest[i], s, e);
+            continue;
+        }
+        /* A packed tensor is held, since its rows are scattered. */
+        struct scratch held = {0};
+        struct matrix x = tensor_matrix(&m->t[i]);
+        size_t width = row_bytes(m->t[i].dtype, x.cols);
+        p = scratch_get(&held, m->t[i].size, e);
+        r = p ? model_read(m, i, 0, p, m->t[i].size, e) : -1;
+        struct source src = {m, i, p};
+        struct sha256 h;
+        sha256_init(&h);
+        for (uint64_t b = 0; !r && b < x.batch; b++) {
+            struct box box = {b, 0, x.rows, 0, x.cols};
+            uint8_t *q = scratch_get(&s[0], x.rows * width, e);
+            r = q ? box_read(&src, &box, q, width, &s[1], e) : -1;
+            if (!r)
+                sha256_put(&h, q, x.rows * width);
+        }
+        sha256_end(&h, digest[i]);
+        scratch_free(&held);
+    }
+    scratch_free(&s[0]);
+    scratch_free(&s[1]);
+    return r ? r : model_finish(m, e);
+}
+
+int run_digest(struct model *m, unsigned threads, uint8_t (*digest)[32], struct err *e)
+{
+    if (!m->random)
+        return stream_digest(m, digest, e);
+    struct job j = {.m = m, .digest = digest, .n = m->n};
+    return run_job(&j, threads, e);
+}
+
+int run_sink_digest(struct sink *s, unsigned threads, uint8_t (*digest)[32], struct err *e)
+{
+    struct job j = {.s = s, .digest = digest, .n = s->nslots};
+    return run_job(&j, threads, e);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int model_digest(const struct model *m, const uint8_t (*digest)[32], uint8_t out[32], struct err *e)
+{
+    struct arena mem = {0};
+    char **line = arena_array(&mem, m->n, sizeof *line, e);
+    int r = line ? 0 : -1;
+    for (size_t i = 0; !r && i < m->n; i++) {
+        char hex[65], shape[256];
+        sha256_hex(digest[i], hex);
+        line[i] = arena_printf(&mem, e, "%s  %s %s %s\n", hex, m->t[i].name, dtype_name(m->t[i].dtype),
+                               tensor_shape(&m->t[i], shape));
+        r = line[i] ? 0 : -1;
+    }
+    if (!r) {
+        struct sha256 h;
+        qsort(line, m->n, sizeof *line, by_text);
+        sha256_init(&h);
+        for (size_t i = 0; i < m->n; i++)
+            sha256_put(&h, line[i], strlen(line[i]));
+        sha256_end(&h, out);
+    }
+    arena_free(&mem);
+    return r;
+}

@@ -1,0 +1,463 @@
+/* The scheme of the threads.
+ *
+ * Boxes have a number: ops in plan order, passes of an op one after the other,
+ * boxes of a pass in order.  A worker claims the next number under the lock; on
+ * a stream it also reads the box there, since a stream has one order.  It then
+ * computes alone.  A file takes results in any order.  A pipe takes them in
+ * turn: the worker waits until every lower number has written.  Nobody can wait
+ * in a circle, because the lowest unfinished number is always being worked on.
+ *
+ * Sums that depend on order are kept per box and combined when an op ends, so
+ * the output does not depend on the number of threads. */
+#include "quantizers/run.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct state {                 /* of one op */
+    struct active a;
+    void *side;
+    uint64_t done;             /* boxes of all passes that are finished */
+    bool open, held_in;
+};
+
+struct run {
+    struct plan *p;
+    struct sink *sink;
+    const size_t *slot;
+    const struct run_options *opt;
+    const struct kern *k;
+    uint8_t (*digest)[32];
+    struct sha256 sha;         /* of the tensor a stream is in */
+
+    pthread_mutex_t lock;
+    pthread_cond_t change;     /* a pass or a turn ended, or the run did */
+    struct state *st;
+    uint8_t **held;            /* per source tensor, on streams */
+    bool *used;                /* per source tensor */
+    size_t op;                 /* next claim */
+    unsigned pass;
+    uint64_t box, ticket;
+    size_t stream_next;        /* tensors below were read or passed over */
+    uint64_t turn;
+    uint64_t bytes;
+    unsigned working;
+    bool stop;
+    uint64_t err_ticket;
+    struct err err;
+};
+
+struct claim {
+    size_t op;
+    unsigned pass;
+    uint64_t box, ticket;
+    struct box b;
+};
+
+/* ---- source bytes ---------------------------------------------------------- */
+
+/* Reads tensors of a stream up to and including `last`, except its bytes when
+ * they stream; what some op needs is held. Under the lock. */
+static int advance(struct run *r, size_t last, bool streams, struct err *e)
+{
+    struct model *m = r->p->src;
+    for (; r->stream_next <= last; r->stream_next++) {
+        size_t i = r->stream_next;
+        if ((i == last && streams) || (!r->used[i] && !r->digest))
+            continue;
+        uint8_t *p = mem_alloc(m->t[i].size, 1, e);
+        if (!p)
+            return -1;
+        if (model_read(m, i, 0, p, m->t[i].size, e)) {
+            free(p);
+            return -1;
+        }
+        if (r->digest) {
+            struct sha256 s;
+            sha256_init(&s);
+            sha256_put(&s, p, m->t[i].size);
+            sha256_end(&s, r->digest[i]);
+        }
+        if (r->used[i])
+            r->held[i] = p;
+        else
+            free(p);
+    }
+    return 0;
+}
+
+/* The whole of a tensor, row-major, in memory of its own. */
+static void *whole_tensor(const struct source *s, struct scratch *tmp, struct err *e)
+{
+    const struct tensor *t = &s->model->t[s->index];
+    struct matrix m = tensor_matrix(t);
+    size_t width = row_bytes(t->dtype, m.cols);
+    uint8_t *p = mem_alloc(m.batch * m.rows, width, e);
+    for (uint64_t i = 0; p && i < m.batch; i++) {
+        struct box b = {i, 0, m.rows, 0, m.cols};
+        if (box_read(s, &b, p + i * m.rows * width, width, tmp, e)) {
+            free(p);
+            return NULL;
+        }
+    }
+    return p;
+}
+
+static int open_op(struct run *r, size_t i, struct scratch *tmp, struct err *e)
+{
+    struct op *op = &r->p->op[i];
+    struct state *st = &r->st[i];
+    st->open = true;
+    bool random = r->p->src->random;
+    if (!random && op->nin && advance(r, op_last(op), op_streams(op), e))
+        return -1;
+    if (op->box_data && !(st->a.box_data = mem_alloc(op->boxes, op->box_data, e)))
+        return -1;
+    unsigned side = op->x->streams ? 1 : 0;
+    if (op->nin <= side)
+        return 0;
+    struct source s = {r->p->src, op->in[side], r->held[op->in[side]]};
+    if (s.held && !s.model->t[s.index].stored)
+        st->a.side = s.held;
+    else
+        st->a.side = st->side = whole_tensor(&s, tmp, e);
+    return st->a.side ? 0 : -1;
+}
+
+static void close_op(struct run *r, size_t i)
+{
+    struct state *st = &r->st[i];
+    for (unsigned k = 0; k < r->p->op[i].nin; k++) {
+        free(r->held[r->p->op[i].in[k]]);
+        r->held[r->p->op[i].in[k]] = NULL;
+    }
+    free(st->side);
+    free(st->a.box_data);
+    st->side = st->a.box_data = NULL;
+}
+
+static struct box box_at(const struct op *op, uint64_t index)
+{
+    uint64_t nc = ceil_div(op->m.cols, op->box_cols), nr = ceil_div(op->m.rows, op->box_rows);
+    struct box b = {.batch = index / nc / nr, .row = index / nc % nr * op->box_rows, .col = index % nc * op->box_cols};
+    b.rows = min_u64(op->box_rows, op->m.rows - b.row);
+    b.cols = min_u64(op->box_cols, op->m.cols - b.col);
+    return b;
+}
+
+/* A plain copy is cut as bytes, whatever its type. */
+static bool is_flat(const struct op *op)
+{
+    const struct tensor *t = &op->src->t[op->in[0]];
+    return op->x == &xform_copy && op->m.rows == 1 && op->m.batch == 1 && op->m.cols == t->size && !t->stored;
+}
+
+static enum dtype in_type(const struct op *op)
+{
+    return is_flat(op) ? DT_U8 : op->src->t[op->in[0]].dtype;
+}
+
+static const uint8_t *fetch(struct run *r, const struct claim *c, struct work *w, size_t *stride, struct err *e)
+{
+    const struct op *op = &r->p->op[c->op];
+    size_t i = op->in[0];
+    struct source s = {r->p->src, i, r->held[i]};
+    size_t width = row_bytes(in_type(op), c->b.cols);
+    *stride = width;
+    if (s.held && !s.model->t[i].stored) { /* in place */
+        size_t pitch = row_bytes(in_type(op), op->m.cols);
+        *stride = pitch;
+        return s.held + (c->b.batch * op->m.rows + c->b.row) * pitch + row_bytes(in_type(op), c->b.col);
+    }
+    uint8_t *p = scratch_get(&w->in, c->b.rows * width, e);
+    if (!p)
+        return NULL;
+    if (is_flat(op) ? model_read(r->p->src, i, c->b.col, p, c->b.cols, e)
+                    : box_read(&s, &c->b, p, width, &w->tmp, e))
+        return NULL;
+    if (!r->p->src->random && r->digest) {
+        if (c->box == 0)
+            sha256_init(&r->sha);
+        sha256_put(&r->sha, p, c->b.rows * width);
+        if (c->box + 1 == op->boxes)
+            sha256_end(&r->sha, r->digest[i]);
+    }
+    return p;
+}
+
+/* ---- results --------------------------------------------------------------- */
+static int put_results(struct run *r, const struct claim *c, struct work *w, struct err *e)
+{
+    const struct op *op = &r->p->op[c->op];
+    for (unsigned k = 0; r->sink && k < op->nout; k++) {
+        const struct result *x = &w->result[k];
+        const struct output *o = &r->p->out[op->out[k]];
+        if (!x->box.rows)
+            continue;
+        struct drain d = {r->sink, r->slot[op->out[k]], o->t.dtype, o->t.stored, tensor_matrix(&o->t)};
+        if (is_flat(op) && !o->t.stored) {
+            if (sink_put(r->sink, d.slot, x->box.col, x->p, x->box.cols, e))
+                return -1;
+            continue;
+        }
+        if (box_write(&d, &x->box, x->p, x->stride, &w->tmp, e))
+            return -1;
+    }
+    return 0;
+}
+
+/* A whole plain tensor from file to file never enters this process. */
+static bool by_kernel(const struct run *r, const struct op *op)
+{
+    return r->sink && !r->sink->ordered && r->p->src->random && is_flat(op) && !r->p->out[op->out[0]].t.stored;
+}
+
+static int copy_by_kernel(struct run *r, const struct claim *c, struct err *e)
+{
+    const struct op *op = &r->p->op[c->op];
+    const struct tensor *t = &op->src->t[op->in[0]];
+    const struct model_file *f = &op->src->f[t->file];
+    return sink_copy(r->sink, r->slot[op->out[0]], c->b.col, f->fd, f->path, t->off + c->b.col, c->b.cols, e);
+}
+
+/* ---- workers ----------------------------------------------------------------- */
+
+static void fail(struct run *r, const struct claim *c, const struct err *e)
+{
+    if (!r->stop || c->ticket < r->err_ticket) {
+        r->err = *e;
+        r->err_ticket = c->ticket;
+    }
+    r->stop = true;
+    pthread_cond_broadcast(&r->change);
+}
+
+/* The next box, or false when there is none or the run stopped. Under the lock. */
+static bool claim_next(struct run *r, struct claim *c, struct work *w, struct err *e, int *failed)
+{
+    *failed = 0;
+    for (;;) {
+        if (r->stop || r->op == r->p->nops)
+            return false;
+        struct op *op = &r->p->op[r->op];
+        bool skip = r->opt->skip_op && r->opt->skip_op[r->op];
+        if (skip || op->boxes == 0 || r->pass == op->passes) {
+            r->op++;
+            r->pass = 0;
+            r->box = 0;
+            continue;
+        }
+        if (r->pass && r->box == 0 && r->st[r->op].done < op->boxes * r->pass) {
+            pthread_cond_wait(&r->change, &r->lock); /* all of the measuring pass is claimed already */
+            continue;
+        }
+        *c = (struct claim){r->op, r->pass, r->box, r->ticket, box_at(op, r->box)};
+        if (!r->st[r->op].open && open_op(r, r->op, &w->tmp, e)) {
+            *failed = -1;
+            fail(r, c, e); /* at once: nobody may claim another box of this op */
+        }
+        r->ticket++;
+        if (++r->box == op->boxes) {
+            r->box = 0;
+            r->pass++;
+        }
+        return true;
+    }
+}
+
+static void account(struct run *r, const struct claim *c, const struct work *w)
+{
+    struct op *op = &r->p->op[c->op];
+    struct state *st = &r->st[c->op];
+    op->done.elems += w->n.elems;
+    op->done.n.inexact += w->n.n.inexact;
+    op->done.n.flushed += w->n.n.flushed;
+    op->done.n.saturated += w->n.n.saturated;
+    if (w->amax > st->a.amax)
+        st->a.amax = w->amax;
+    if (op->nin)
+        r->bytes += c->pass ? 0 : c->b.rows * row_bytes(in_type(op), c->b.cols);
+    st->done++;
+}
+
+static int compute(struct run *r, const struct claim *c, const uint8_t *in, size_t stride, struct work *w,
+                   struct err *e)
+{
+    struct op *op = &r->p->op[c->op];
+    if (by_kernel(r, op)) {
+        w->n.elems = c->b.cols;
+        return copy_by_kernel(r, c, e);
+    }
+    if (!in && op->x->streams && !(in = fetch(r, c, w, &stride, e)))
+        return -1;
+    return op->x->box(op, &r->st[c->op].a, c->pass, c->box, &c->b, in, stride, w, e);
+}
+
+/* Waits for the turn of a box on a pipe; false when an earlier box failed. */
+static bool wait_turn(struct run *r, const struct claim *c)
+{
+    pthread_mutex_lock(&r->lock);
+    while (r->turn != c->ticket && !(r->stop && r->err_ticket < c->ticket))
+        pthread_cond_wait(&r->change, &r->lock);
+    bool mine = r->turn == c->ticket;
+    pthread_mutex_unlock(&r->lock);
+    return mine;
+}
+
+/* Entered and left with the lock held. 0 to go on. */
+static int one_box(struct run *r, struct claim *c, struct work *w, int failed, struct err *e)
+{
+    struct op *op = &r->p->op[c->op];
+    bool ordered = r->sink && r->sink->ordered;
+    const uint8_t *in = NULL;
+    size_t stride = 0;
+    memset(w->result, 0, sizeof w->result);
+    memset(&w->n, 0, sizeof w->n);
+    w->amax = 0;
+    if (!failed && !r->p->src->random && op->x->streams && !(in = fetch(r, c, w, &stride, e))) {
+        failed = -1; /* a stream has one order: read under the lock */
+        fail(r, c, e);
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (!failed)
+        failed = compute(r, c, in, stride, w, e);
+    bool mine = !ordered || wait_turn(r, c);
+    if (!failed && mine && !by_kernel(r, op))
+        failed = put_results(r, c, w, e);
+    pthread_mutex_lock(&r->lock);
+    if (!mine)
+        return -1;
+    if (!failed) {
+        account(r, c, w);
+        if (r->st[c->op].done == op->boxes * op->passes) {
+            failed = op->x->finish ? op->x->finish(op, &r->st[c->op].a, e) : 0;
+            close_op(r, c->op);
+        }
+    }
+    if (failed) {
+        fail(r, c, e);
+        return -1;
+    }
+    r->turn += ordered;
+    if (ordered || op->passes > 1)
+        pthread_cond_broadcast(&r->change);
+    return 0;
+}
+
+static void work_free(struct work *w)
+{
+    scratch_free(&w->in);
+    scratch_free(&w->tmp);
+    for (int i = 0; i < 3; i++)
+        scratch_free(&w->out[i]);
+    for (int i = 0; i < 2; i++)
+        scratch_free(&w->f32[i]);
+}
+
+static void *worker(void *arg)
+{
+    struct run *r = arg;
+    struct work w = {.k = r->k};
+    struct claim c;
+    struct err e = {0};
+    int failed;
+    pthread_mutex_lock(&r->lock);
+    while (claim_next(r, &c, &w, &e, &failed))
+        if (one_box(r, &c, &w, failed, &e))
+            break;
+    r->working--;
+    pthread_cond_broadcast(&r->change);
+    pthread_mutex_unlock(&r->lock);
+    work_free(&w);
+    return NULL;
+}
+
+static void report(struct run *r)
+{
+    struct progress p = {r->bytes, r->p->bytes_in, ""};
+    size_t i = r->op < r->p->nops ? r->op : r->p->nops - 1;
+    if (r->p->nops)
+        p.name = r->p->src->t[r->p->op[i].in[0]].name;
+    pthread_mutex_unlock(&r->lock);
+    r->opt->progress(r->opt->progress_ctx, &p);
+    pthread_mutex_lock(&r->lock);
+}
+
+static void watch(struct run *r)
+{
+    pthread_mutex_lock(&r->lock);
+    while (r->working) {
+        struct timespec t;
+        clock_gettime(CLOCK_REALTIME, &t);
+        t.tv_nsec += 200000000;
+        t.tv_sec += t.tv_nsec / 1000000000;
+        t.tv_nsec %= 1000000000;
+        struct timespec now = {0, 0};
+        while (r->working && (now.tv_sec < t.tv_sec || (now.tv_sec == t.tv_sec && now.tv_nsec < t.tv_nsec))) {
+            pthread_cond_timedwait(&r->change, &r->lock, &t);
+            clock_gettime(CLOCK_REALTIME, &now);
+        }
+        if (r->opt->progress)
+            report(r);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void start_workers(struct run *r)
+{
+    pthread_t *t = calloc(r->opt->threads, sizeof *t);
+    unsigned started = 0;
+    for (; t && started < r->opt->threads; started++)
+        if (pthread_create(&t[started], NULL, worker, r))
+            break;
+    pthread_mutex_lock(&r->lock);
+    r->working -= r->opt->threads - started;
+    if (!started)
+        fail(r, &(struct claim){0}, &(struct err){ERR_SYSTEM, "cannot start a thread"});
+    pthread_mutex_unlock(&r->lock);
+    watch(r);
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(t[i], NULL);
+    free(t);
+}
+
+int run_plan(struct plan *p, struct sink *sink, const size_t *slot, const struct run_options *opt,
+             uint8_t (*digest)[32], struct err *e)
+{
+    struct run r = {.p = p, .sink = sink, .slot = slot, .opt = opt, .digest = p->src->random ? NULL : digest,
+                    .working = opt->threads, .err_ticket = UINT64_MAX};
+    r.k = kern_get(e);
+    if (!r.k)
+        return -1;
+    r.st = mem_alloc(p->nops, sizeof *r.st, e);
+    r.held = mem_alloc(p->src->n, sizeof *r.held, e);
+    r.used = mem_alloc(p->src->n, sizeof *r.used, e);
+    int result = r.st && r.held && r.used ? 0 : -1;
+    pthread_mutex_init(&r.lock, NULL);
+    pthread_cond_init(&r.change, NULL);
+    for (size_t i = 0; !result && i < p->nops; i++)
+        for (unsigned k = 0; k < p->op[i].nin; k++)
+            r.used[p->op[i].in[k]] = true;
+    if (!result)
+        start_workers(&r);
+    if (!result && r.stop) {
+        *e = r.err;
+        result = -1;
+    }
+    /* What a stream holds after the last tensor any op wanted. */
+    if (!result && !p->src->random && p->src->n
+        && (advance(&r, p->src->n - 1, false, e) || model_finish(p->src, e)))
+        result = -1;
+    for (size_t i = 0; r.st && r.held && i < p->nops; i++)
+        close_op(&r, i);
+    for (size_t i = 0; r.held && i < p->src->n; i++)
+        free(r.held[i]);
+    free(r.used);
+    free(r.held);
+    free(r.st);
+    pthread_cond_destroy(&r.change);
+    pthread_mutex_destroy(&r.lock);
+    return result;
+}

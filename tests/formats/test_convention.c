@@ -1,0 +1,590 @@
+/* What a convention writes, grouping_read must read back; what contradicts
+ * itself must be refused with a sentence that names tensor and shapes. */
+#include "formats/convention.h"
+
+#include <criterion/criterion.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+
+/* ---- models made by hand ------------------------------------------------------ */
+static struct err err;
+
+static void grow(struct model *m, size_t cap)
+{
+    m->path = "test";
+    m->t = arena_array(&m->mem, cap, sizeof *m->t, &err);
+    cr_assert_not_null(m->t);
+}
+
+static void add_dims(struct model *m, const char *name, enum dtype dtype, uint8_t rank,
+                     const uint64_t *dim)
+{
+    struct tensor *t = &m->t[m->n];
+    *t = (struct tensor){.name = arena_strdup(&m->mem, name, &err), .dtype = dtype, .rank = rank};
+    memcpy(t->dim, dim, rank * sizeof *dim);
+    cr_assert_eq(map_add(&m->by_name, t->name, m->n, &err), 0, "'%s' twice", name);
+    m->n++;
+}
+
+static void add(struct model *m, const char *name, enum dtype dtype, uint64_t rows, uint64_t cols)
+{
+    add_dims(m, name, dtype, 2, (uint64_t[]){rows, cols});
+}
+
+static void add_out(struct model *m, const struct out_tensor *t, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        add_dims(m, t[i].name, t[i].dtype, t[i].rank, t[i].dim);
+}
+
+/* map_free and arena_free: model_close() would close files that are not there. */
+static void drop(struct model *m)
+{
+    map_free(&m->by_name);
+    arena_free(&m->mem);
+    *m = (struct model){0};
+}
+
+static size_t index_of(const struct model *m, const char *name)
+{
+    size_t i = SIZE_MAX;
+    cr_assert(map_find(&m->by_name, name, &i), "no tensor '%s'", name);
+    return i;
+}
+
+/* ---- round trip ----------------------------------------------------------------- */
+static const char source[] =
+    "{\n"
+    "  \"architectures\": [\"XForCausalLM\"],\n"
+    "  \"rms_norm_eps\": 1e-05,\n"
+    "  \"rope_theta\": 10000.0,\n"
+    "  \"limits\": [0.0, Infinity, -Infinity, NaN, \"NaN, Infinity\"],\n"
+    "  \"torch_dtype\": \"bfloat16\"\n"
+    "}\n";
+
+enum { NWEIGHTS = 3 };
+static const struct {
+    const char *name;
+    uint8_t rank;
+    uint64_t dim[3];
+} weights[NWEIGHTS] = {
+    {"model.layers.0.self_attn.kv_a_proj_with_mqa.weight", 2, {576, 7168}},
+    {"model.layers.0.mlp.experts.gate_up_proj", 3, {4, 192, 160}},
+    {"model.layers.0.mlp.experts.0.down_proj.weight", 2, {130, 33}},
+};
+
+static size_t all_outputs(const struct convention *c, const struct scheme *s, struct arena *mem,
+                          struct out_tensor *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < NWEIGHTS; i++) {
+        size_t k = 0;
+        cr_assert_eq(c->outputs(s, weights[i].name, weights[i].rank, weights[i].dim, mem, out + n,
+                                &k, &err), 0, "%s", err.msg);
+        cr_assert(k == 2 || k == 3);
+        cr_assert_str_eq(out[n].name, weights[i].name);
+        cr_assert(out[n].part == PART_WEIGHT && out[n + 1].part == PART_SCALE);
+        cr_assert(k == 2 || out[n + 2].part == PART_ZERO);
+        n += k;
+    }
+    out[n++] = (struct out_tensor){"lm_head.weight", DT_BF16, 2, {512, 256}, PART_PLAIN};
+    out[n++] = (struct out_tensor){"model.norm.weight", DT_BF16, 1, {256}, PART_PLAIN};
+    return n;
+}
+
+static void check_round_trip(struct model *m, const struct convention *c, const struct scheme *s)
+{
+    struct grouping g;
+    cr_assert_eq(grouping_read(m, true, &g, &err), 0, "%s %s: %s", c->name, s->name, err.msg);
+    cr_assert_eq(g.convention, c, "%s read as another", c->name);
+    cr_assert_eq(g.n, NWEIGHTS);
+    for (size_t i = 0; i < NWEIGHTS; i++) {
+        size_t w = index_of(m, weights[i].name);
+        cr_assert_eq(g.part[w], PART_WEIGHT);
+        const struct group *x = &g.g[g.group[w]];
+        cr_assert_eq(x->scheme, s, "%s: %s read as %s", c->name, s->name, x->scheme->name);
+        cr_assert_eq(x->weight, w);
+        cr_assert_eq(g.part[x->scale], PART_SCALE);
+        cr_assert_eq(g.group[x->scale], g.group[w]);
+        cr_assert_eq(x->zero != SIZE_MAX, !strcmp(c->name, "ascend-v1") && s->elem == DT_I8);
+    }
+    cr_assert_eq(g.part[index_of(m, "lm_head.weight")], PART_PLAIN);
+    cr_assert_eq(g.part[index_of(m, "model.norm.weight")], PART_PLAIN);
+}
+
+/* Side files in metadata, as a pipe carries them, with and without the name. */
+static void round_trip(const struct convention *c, const struct scheme *s, bool named)
+{
+    struct model m = {0};
+    struct out_tensor out[3 * NWEIGHTS + 2];
+    grow(&m, 3 * NWEIGHTS + 2);
+    size_t n = all_outputs(c, s, &m.mem, out);
+    add_out(&m, out, n);
+
+    char *text = NULL;
+    cr_assert_eq(config_text(source, c, s, out, n, NULL, &text, &err), 0, "%s", err.msg);
+    struct buf description = {0};
+    if (c->description)
+        cr_assert_eq(c->description(s, out, n, &description, &err), 0, "%s", err.msg);
+    struct meta kv[3] = {{"octavo.config", text}};
+    m.kv = kv;
+    m.nkv = 1;
+    if (named)
+        kv[m.nkv++] = (struct meta){"octavo.convention", c->name};
+    if (description.s)
+        kv[m.nkv++] = (struct meta){"octavo.description", description.s};
+    m.config = text;
+    check_round_trip(&m, c, s);
+
+    /* Undone, the text is the source again. */
+    char *back = NULL;
+    cr_assert_eq(config_text(text, NULL, NULL, NULL, 0, NULL, &back, &err), 0, "%s", err.msg);
+    cr_assert_str_eq(back, source);
+    free(back);
+    free(text);
+    buf_free(&description);
+    drop(&m);
+}
+
+Test(convention, every_scheme_makes_the_round_trip)
+{
+    size_t trips = 0;
+    for (size_t i = 0; i < convention_count; i++)
+        for (size_t k = 0; k < scheme_count; k++)
+            if (convention_table[i]->accepts(&scheme_table[k])) {
+                round_trip(convention_table[i], &scheme_table[k], false);
+                round_trip(convention_table[i], &scheme_table[k], true);
+                trips++;
+            }
+    cr_assert_geq(trips, 11);
+}
+
+Test(convention, names_and_defaults)
+{
+    for (size_t i = 0; i < convention_count; i++) {
+        const struct convention *c = convention_table[i];
+        cr_assert_eq(convention_find(c->name), c);
+        cr_assert(c->title && c->stem && c->detect && c->pair && c->accepts && c->outputs);
+        cr_assert(c->config && !c->description_name == !c->description);
+    }
+    cr_assert_null(convention_find("gguf"));
+    for (size_t i = 0; i < scheme_count; i++)
+        cr_assert(convention_default(&scheme_table[i])->accepts(&scheme_table[i]));
+    cr_assert_str_eq(convention_default(scheme_find(SCHEME_DEFAULT))->name, "deepseek");
+}
+
+Test(convention, only_matrices_are_quantized)
+{
+    struct arena mem = {0};
+    struct out_tensor out[3];
+    size_t n;
+    for (size_t i = 0; i < convention_count; i++)
+        for (size_t k = 0; k < scheme_count; k++)
+            if (convention_table[i]->accepts(&scheme_table[k]))
+                cr_assert_eq(-1, convention_table[i]->outputs(&scheme_table[k], "model.norm.weight",
+                                                              1, (uint64_t[]){64}, &mem, out, &n,
+                                                              &err));
+    cr_assert(strstr(err.msg, "model.norm.weight"));
+    arena_free(&mem);
+}
+
+static void write_text(const char *dir, const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    cr_assert_not_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+Test(convention, ascend_description_is_found_beside_the_file)
+{
+    const struct convention *c = convention_find("ascend-v1");
+    const struct scheme *s = scheme_find("mxfp8");
+    char dir[] = "/tmp/octavo-test-XXXXXX", path[256];
+    cr_assert_not_null(mkdtemp(dir));
+    struct model m = {0};
+    struct out_tensor out[3 * NWEIGHTS + 2];
+    grow(&m, 3 * NWEIGHTS + 2);
+    size_t n = all_outputs(c, s, &m.mem, out);
+    add_out(&m, out, n);
+    struct buf d = {0};
+    cr_assert_eq(c->description(s, out, n, &d, &err), 0);
+    cr_assert(strstr(d.s, "\"lm_head.weight\": \"FLOAT\""));
+    cr_assert(strstr(d.s, "\"model_quant_type\": \"W8A8_MXFP8\""));
+    cr_assert(strstr(d.s, "\"group_size\": 32"));
+    cr_assert(strstr(d.s, "kv_a_proj_with_mqa.weight_scale\": \"W8A8_MXFP8\""));
+    write_text(dir, c->description_name, d.s);
+    m.dir = dir;
+    m.config = "{}";
+    check_round_trip(&m, c, s);
+
+    write_text(dir, c->description_name, "{\"version\": ");
+    struct grouping g;
+    cr_assert_eq(grouping_read(&m, true, &g, &err), -1);
+    cr_assert_eq(err.kind, ERR_INPUT);
+    cr_assert(strstr(err.msg, "quant_model_description.json: line 1"), "%s", err.msg);
+    cr_assert_eq(grouping_read(&m, false, &g, &err), 0);
+
+    snprintf(path, sizeof path, "%s/%s", dir, c->description_name);
+    unlink(path);
+    rmdir(dir);
+    buf_free(&d);
+    drop(&m);
+}
+
+/* ---- checkpoints of other makers ---------------------------------------------- */
+#define FP8 "{\"quantization_config\": {\"quant_method\": \"fp8\", \"fmt\": \"e4m3\", " \
+            "\"activation_scheme\": \"dynamic\", \"weight_block_size\": [128, 128]%s}}"
+
+static struct grouping read_pair(struct model *m, const char *config, const char *scale_name,
+                                 enum dtype scale, uint8_t rank, uint64_t r, uint64_t c,
+                                 bool strict)
+{
+    struct grouping g;
+    drop(m);
+    grow(m, 2);
+    m->config = config;
+    add(m, "a.weight", DT_F8_E4M3, 576, 7168);
+    add_dims(m, scale_name, scale, rank, (uint64_t[]){r, c});
+    err = (struct err){0};
+    if (grouping_read(m, strict, &g, &err))
+        g.n = SIZE_MAX;
+    return g;
+}
+
+Test(convention, scales_of_all_dtypes)
+{
+    static const struct {
+        const char *config, *scale_name;
+        enum dtype scale;
+        uint8_t rank;
+        uint64_t r, c;
+        const char *convention, *scheme;
+    } want[] = {
+        {FP8, "a.weight_scale_inv", DT_F32, 2, 5, 56, "deepseek", "fp8-f32-128x128"},
+        {FP8, "a.weight_scale_inv", DT_BF16, 2, 5, 56, "deepseek", "fp8-f32-128x128"},
+        {FP8, "a.weight_scale_inv", DT_F16, 2, 5, 56, "deepseek", "fp8-f32-128x128"},
+        {FP8, "a.weight_scale_inv", DT_U8, 2, 5, 56, "deepseek", "fp8-ue8m0-128x128"},
+        {FP8, "a.weight_scale_inv", DT_F8_E8M0, 2, 5, 56, "deepseek", "fp8-ue8m0-128x128"},
+        {FP8, "a.weight_scale", DT_BF16, 2, 5, 56, "deepseek", "fp8-f32-128x128"},
+        {FP8, "a.scale", DT_F8_E8M0, 2, 5, 56, "deepseek-v4", "fp8-ue8m0-128x128"},
+        {FP8, "a.scale", DT_F32, 2, 5, 56, "deepseek", "fp8-f32-128x128"},
+        {"{\"quantization_config\": {\"quant_method\": \"fp8\", \"scale_fmt\": \"ue8m0\", "
+         "\"weight_block_size\": [128, 128]}}",
+         "a.weight_scale_inv", DT_F32, 2, 5, 56, "deepseek", "fp8-ue8m0-128x128"},
+        {"{\"text_config\": {\"quantization_config\": {\"quant_method\": \"fp8\", "
+         "\"weight_block_size\": [128, 128]}}}",
+         "a.weight_scale_inv", DT_F32, 2, 5, 56, "deepseek", "fp8-f32-128x128"},
+        {"{\"quantization_config\": {\"quant_method\": \"fp8\"}}",
+         "a.weight_scale", DT_F32, 1, 1, 0, "deepseek", "fp8-tensor"},
+        {"{\"quantization_config\": {\"quant_method\": \"fp8\"}}",
+         "a.weight_scale", DT_F32, 0, 0, 0, "deepseek", "fp8-tensor"},
+        {"{\"quantization_config\": {\"quant_method\": \"mxfp8\"}}",
+         "a.weight_scale_inv", DT_U8, 2, 576, 224, "deepseek", "mxfp8"},
+        {"{\"compression_config\": {\"quant_method\": \"compressed-tensors\", \"format\": "
+         "\"float-quantized\", \"config_groups\": {\"group_0\": {\"weights\": {\"num_bits\": 8, "
+         "\"type\": \"float\", \"strategy\": \"block\", \"block_structure\": \"128x128\"}}}}}",
+         "a.weight_scale", DT_BF16, 2, 5, 56, "compressed-tensors", "fp8-f32-128x128"},
+        {"{\"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": "
+         "\"naive-quantized\", \"config_groups\": {\"group_0\": {\"weights\": {\"num_bits\": 8, "
+         "\"type\": \"float\", \"strategy\": \"channel\", \"symmetric\": true}}}}}",
+         "a.weight_scale", DT_BF16, 1, 576, 0, "compressed-tensors", "fp8-channel"},
+        {"{\"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": "
+         "\"mixed-precision\", \"config_groups\": {\"g0\": {\"format\": \"float-quantized\", "
+         "\"weights\": {\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"tensor\"}}, "
+         "\"g1\": {\"format\": \"mxfp8-quantized\", \"weights\": {\"num_bits\": 8, \"type\": "
+         "\"float\", \"strategy\": \"group\", \"group_size\": 32}}}}}",
+         "a.weight_scale", DT_U8, 2, 576, 224, "compressed-tensors", "mxfp8"},
+    };
+    struct model m = {0};
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        char config[1024];
+        snprintf(config, sizeof config, want[i].config, "");
+        struct grouping g = read_pair(&m, config, want[i].scale_name, want[i].scale, want[i].rank,
+                                      want[i].r, want[i].c, true);
+        cr_assert_eq(g.n, 1, "row %zu: %s", i, err.msg);
+        cr_assert_str_eq(g.convention->name, want[i].convention, "row %zu: %s", i,
+                         g.convention->name);
+        cr_assert_str_eq(g.g->scheme->name, want[i].scheme, "row %zu: %s", i, g.g->scheme->name);
+    }
+    drop(&m);
+}
+
+/* ---- what must be refused -------------------------------------------------------- */
+static void refused(struct model *m, const char *part1, const char *part2)
+{
+    struct grouping g;
+    err = (struct err){0};
+    cr_assert_eq(grouping_read(m, true, &g, &err), -1, "accepted; wanted '%s'", part1);
+    cr_assert_eq(err.kind, ERR_INPUT);
+    cr_assert(strstr(err.msg, part1) && strstr(err.msg, part2), "%s", err.msg);
+    cr_assert_eq(grouping_read(m, false, &g, &err), 0, "ls must list it: %s", err.msg);
+}
+
+static void refused_pair(const char *config, const char *scale_name, enum dtype scale, uint64_t r,
+                         uint64_t c, const char *part1, const char *part2)
+{
+    struct model m = {0};
+    struct grouping g = read_pair(&m, config, scale_name, scale, 2, r, c, false);
+    cr_assert_eq(g.n, 0, "'%s' was paired", part1);
+    cr_assert_eq(g.part[0], PART_PLAIN);
+    cr_assert_eq(g.part[1], PART_PLAIN);
+    cr_assert_null(g.convention);
+    refused(&m, part1, part2);
+    drop(&m);
+}
+
+#define CT(format, weights) \
+    "{\"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"" format \
+    "\", \"config_groups\": {\"group_0\": {\"weights\": {" weights "}}}}}"
+
+Test(convention, contradictions_are_refused)
+{
+    char fp8[256];
+    snprintf(fp8, sizeof fp8, FP8, "");
+    refused_pair(NULL, "a.weight_scale_inv", DT_F32, 5, 56, "'a.weight' [576,7168]",
+                 "\"weight_block_size\": [128, 128]");
+    refused_pair(NULL, "a.weight_scale", DT_F32, 5, 56, "'a.weight' is F8_E4M3 [576,7168]",
+                 "'a.weight_scale' [5,56]");
+    refused_pair(NULL, "a.scale", DT_F8_E8M0, 5, 56, "'a.scale' [5,56]", "nothing states");
+    refused_pair("{", "a.weight_scale_inv", DT_F32, 5, 56, "config.json: line 1", "test");
+    refused_pair("[]", "a.weight_scale_inv", DT_F32, 5, 56, "not a JSON object", "test");
+    refused_pair(fp8, "a.weight_scale_inv", DT_F32, 4, 56, "'a.weight_scale_inv' is [4,56]",
+                 "[576,7168] with a scale per 128 x 128 block needs [5,56]");
+    refused_pair(fp8, "a.weight_scale_inv", DT_F32, 56, 5, "is [56,5]", "needs [5,56]");
+    refused_pair(fp8, "a.weight_scale_inv", DT_I32, 5, 56, "is I32", "no dtype for the scale");
+    refused_pair(fp8, "b.weight_scale_inv", DT_F32, 5, 56, "'a.weight' F8_E4M3 [576,7168]",
+                 "has no scale");
+    refused_pair("{\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": "
+                 "[64, 64]}}", "a.weight_scale_inv", DT_F32, 9, 112, "64 x 64", "no scheme");
+    refused_pair("{\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": "
+                 "[128]}}", "a.weight_scale_inv", DT_F32, 5, 56, "weight_block_size", "two");
+    refused_pair("{\"quantization_config\": {\"quant_method\": \"fp8\"}}", "a.weight_scale_inv",
+                 DT_F32, 5, 56, "nothing states the block size", "[5,56]");
+    refused_pair("{\"quantization_config\": {\"quant_method\": \"gptq\"}}", "a.weight_scale",
+                 DT_F32, 5, 56, "quant_method 'gptq'", "not read by this version");
+    refused_pair(CT("pack-quantized", "\"num_bits\": 4"), "a.weight_scale", DT_F32, 5, 56,
+                 "'pack-quantized'", "not read by this version");
+    refused_pair(CT("nvfp4-pack-quantized", "\"num_bits\": 4"), "a.weight_scale", DT_F8_E4M3,
+                 5, 56, "'nvfp4-pack-quantized'", "not read by this version");
+    refused_pair(CT("float-quantized", "\"num_bits\": 8, \"type\": \"float\", \"strategy\": "
+                    "\"channel\""), "a.weight_scale", DT_F32, 5, 56, "is [5,56]",
+                 "per 1 x all block needs [576,1]");
+    refused_pair(CT("float-quantized", "\"num_bits\": 8, \"type\": \"float\", \"strategy\": "
+                    "\"tensor\""), "a.weight_scale", DT_F32, 5, 56, "is [5,56]",
+                 "per all x all block needs [1]");
+    refused_pair(CT("float-quantized", "\"num_bits\": 8, \"type\": \"int\", \"strategy\": "
+                    "\"channel\""), "a.weight_scale", DT_F32, 576, 1, "'a.weight' F8_E4M3",
+                 "declares no scheme");
+}
+
+Test(convention, orphans_are_refused)
+{
+    struct model m = {0};
+    char fp8[256];
+    snprintf(fp8, sizeof fp8, FP8, "");
+    struct grouping g = read_pair(&m, fp8, "a.weight_scale_inv", DT_F32, 2, 5, 56, true);
+    cr_assert_eq(g.n, 1);
+    drop(&m);
+
+    grow(&m, 4); /* a scale whose weight is missing, beside a good pair */
+    m.config = fp8;
+    add(&m, "a.weight", DT_F8_E4M3, 128, 128);
+    add(&m, "a.weight_scale_inv", DT_F32, 1, 1);
+    add(&m, "b.weight_scale_inv", DT_F32, 3, 7);
+    refused(&m, "'b.weight_scale_inv' F32 [3,7]", "without a quantized weight");
+    add(&m, "b.weight", DT_BF16, 384, 896); /* or is not quantized */
+    refused(&m, "'b.weight_scale_inv' F32 [3,7]", "without a quantized weight");
+    cr_assert_eq(grouping_read(&m, false, &g, &err), 0);
+    cr_assert_eq(g.n, 1);
+    cr_assert_eq(g.part[2], PART_PLAIN);
+    drop(&m);
+
+    grow(&m, 1); /* FP8 bytes without anything */
+    add(&m, "a.weight", DT_F8_E5M2, 4, 4);
+    refused(&m, "'a.weight' is F8_E5M2 [4,4]", "nothing states its scheme");
+    drop(&m);
+
+    grow(&m, 1); /* integers without anything are just integers */
+    add(&m, "table", DT_I8, 4, 4);
+    cr_assert_eq(grouping_read(&m, true, &g, &err), 0, "%s", err.msg);
+    cr_assert_null(g.convention);
+    cr_assert_eq(g.n, 0);
+    drop(&m);
+}
+
+Test(convention, other_contradictions)
+{
+    struct model m = {0};
+    struct meta kv[2] = {{"octavo.convention", "from-the-future"}};
+    grow(&m, 4);
+    m.kv = kv;
+    m.nkv = 1;
+    add(&m, "layers.0.ffn.experts.0.w1.weight", DT_I8, 128, 64);
+    add(&m, "layers.0.ffn.experts.0.w1.scale", DT_F8_E8M0, 128, 4);
+    refused(&m, "'from-the-future'", "does not know");
+    m.nkv = 0;
+    refused(&m, "layers.0.ffn.experts.0.w1.weight", "packed FP4");
+    drop(&m);
+
+    grow(&m, 4); /* AscendV1 without its description, and with one that we cannot read */
+    kv[0].value = "ascend-v1";
+    m.kv = kv;
+    m.nkv = 1;
+    add(&m, "a.weight", DT_I8, 8, 16);
+    add(&m, "a.weight_scale", DT_F32, 8, 1);
+    add(&m, "a.weight_offset", DT_F32, 7, 1);
+    refused(&m, "quant_model_description.json is missing", "test");
+    kv[1] = (struct meta){"octavo.description", "{\"a.weight\": \"W4A8_DYNAMIC\"}"};
+    m.nkv = 2;
+    refused(&m, "'a.weight'", "type 'W4A8_DYNAMIC'");
+    kv[1].value = "{\"a.weight\": \"W8A8_MXFP8\"}";
+    refused(&m, "'a.weight' is I8", "calls it 'W8A8_MXFP8'");
+    kv[1].value = "{\"a.weight\": \"W8A8_DYNAMIC\"}";
+    refused(&m, "'a.weight_offset' is [7,1]", "'a.weight_scale' is [8,1]");
+    kv[1].value = "{\"a.weight\": \"FLOAT\"}";
+    refused(&m, "'a.weight_scale'", "without a quantized weight");
+    drop(&m);
+
+    grow(&m, 4); /* one scale, two weights */
+    char fp8[256];
+    snprintf(fp8, sizeof fp8, FP8, "");
+    m.config = fp8;
+    add(&m, "a.weight", DT_F8_E4M3, 128, 128);
+    add(&m, "a", DT_F8_E4M3, 128, 128);
+    add(&m, "a.scale", DT_F32, 1, 1);
+    refused(&m, "'a.scale' belongs to two weights", "'a.weight' and 'a'");
+    drop(&m);
+}
+
+/* ---- DeepSeek-V3, all 91,991 tensors -------------------------------------------- */
+struct v3 {
+    struct out_tensor *t;
+    size_t n;
+    struct arena mem;
+};
+
+static void v3_put(struct v3 *v, const char *prefix, const char *name, enum dtype dtype, uint64_t r,
+                   uint64_t c)
+{
+    struct out_tensor *t = &v->t[v->n];
+    char *full = arena_printf(&v->mem, &err, "%s%s", prefix, name);
+    cr_assert_not_null(full);
+    if (dtype == DT_F8_E4M3) {
+        size_t k;
+        const struct convention *ds = convention_find("deepseek");
+        cr_assert_eq(ds->outputs(scheme_find("fp8-f32-128x128"), full, 2, (uint64_t[]){r, c},
+                                 &v->mem, t, &k, &err), 0);
+        v->n += k;
+        return;
+    }
+    *t = (struct out_tensor){full, dtype, c ? 2 : 1, {r, c}, PART_PLAIN};
+    v->n++;
+}
+
+static void v3_mlp(struct v3 *v, const char *layer, const char *name, uint64_t inner)
+{
+    char p[96];
+    snprintf(p, sizeof p, "%s%s", layer, name);
+    v3_put(v, p, "gate_proj.weight", DT_F8_E4M3, inner, 7168);
+    v3_put(v, p, "up_proj.weight", DT_F8_E4M3, inner, 7168);
+    v3_put(v, p, "down_proj.weight", DT_F8_E4M3, 7168, inner);
+}
+
+static void v3_layer(struct v3 *v, int i)
+{
+    char p[64], name[64];
+    snprintf(p, sizeof p, "model.layers.%d.", i);
+    v3_put(v, p, "input_layernorm.weight", DT_BF16, 7168, 0);
+    v3_put(v, p, "post_attention_layernorm.weight", DT_BF16, 7168, 0);
+    v3_put(v, p, "self_attn.q_a_proj.weight", DT_F8_E4M3, 1536, 7168);
+    v3_put(v, p, "self_attn.q_a_layernorm.weight", DT_BF16, 1536, 0);
+    v3_put(v, p, "self_attn.q_b_proj.weight", DT_F8_E4M3, 24576, 1536);
+    v3_put(v, p, "self_attn.kv_a_proj_with_mqa.weight", DT_F8_E4M3, 576, 7168);
+    v3_put(v, p, "self_attn.kv_a_layernorm.weight", DT_BF16, 512, 0);
+    v3_put(v, p, "self_attn.kv_b_proj.weight", DT_F8_E4M3, 32768, 512);
+    v3_put(v, p, "self_attn.o_proj.weight", DT_F8_E4M3, 7168, 16384);
+    if (i < 3) {
+        v3_mlp(v, p, "mlp.", 18432);
+        return;
+    }
+    v3_put(v, p, "mlp.gate.weight", DT_BF16, 256, 7168);
+    v3_put(v, p, "mlp.gate.e_score_correction_bias", DT_F32, 256, 0);
+    v3_mlp(v, p, "mlp.shared_experts.", 2048);
+    for (int k = 0; k < 256; k++) {
+        snprintf(name, sizeof name, "mlp.experts.%d.", k);
+        v3_mlp(v, p, name, 2048);
+    }
+    if (i < 61)
+        return;
+    v3_put(v, p, "embed_tokens.weight", DT_BF16, 129280, 7168);
+    v3_put(v, p, "shared_head.head.weight", DT_BF16, 129280, 7168);
+    v3_put(v, p, "shared_head.norm.weight", DT_BF16, 7168, 0);
+    v3_put(v, p, "enorm.weight", DT_BF16, 7168, 0);
+    v3_put(v, p, "hnorm.weight", DT_BF16, 7168, 0);
+    v3_put(v, p, "eh_proj.weight", DT_BF16, 7168, 14336);
+}
+
+static int compare_lines(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The checksum of "name dtype d0,d1\n", sorted: known for the published checkpoint. */
+static unsigned long inventory_crc(struct v3 *v)
+{
+    char **line = arena_array(&v->mem, v->n, sizeof *line, &err);
+    cr_assert_not_null(line);
+    for (size_t i = 0; i < v->n; i++) {
+        const struct out_tensor *t = &v->t[i];
+        line[i] = arena_printf(&v->mem, &err, t->rank > 1 ? "%s %s %llu,%llu\n" : "%s %s %llu\n",
+                               t->name, dtype_name(t->dtype), (unsigned long long)t->dim[0],
+                               (unsigned long long)t->dim[1]);
+        cr_assert_not_null(line[i]);
+    }
+    qsort(line, v->n, sizeof *line, compare_lines);
+    unsigned long crc = crc32(0, NULL, 0);
+    for (size_t i = 0; i < v->n; i++)
+        crc = crc32(crc, (const Bytef *)line[i], (uInt)strlen(line[i]));
+    return crc;
+}
+
+Test(convention, deepseek_v3_inventory)
+{
+    struct v3 v = {0};
+    v.t = arena_array(&v.mem, 91991 + 3, sizeof *v.t, &err);
+    cr_assert_not_null(v.t);
+    v3_put(&v, "model.", "embed_tokens.weight", DT_BF16, 129280, 7168);
+    v3_put(&v, "", "lm_head.weight", DT_BF16, 129280, 7168);
+    v3_put(&v, "model.", "norm.weight", DT_BF16, 7168, 0);
+    for (int i = 0; i <= 61; i++)
+        v3_layer(&v, i);
+    cr_assert_eq(v.n, 91991);
+    cr_assert_eq(inventory_crc(&v), 0x4E3AEBF8);
+
+    char *text;
+    cr_assert_eq(config_text("{\n  \"a\": 1\n}\n", convention_find("deepseek"),
+                             scheme_find("fp8-f32-128x128"), v.t, v.n, NULL, &text, &err), 0);
+    cr_assert(strstr(text, "\"modules_to_not_convert\": [\n      \"lm_head\","), "%.600s", text);
+    cr_assert(strstr(text, "\"model.layers.3.mlp.gate\",") && !strstr(text, "norm"));
+
+    struct model m = {0};
+    grow(&m, v.n);
+    add_out(&m, v.t, v.n);
+    m.config = text;
+    struct grouping g;
+    cr_assert_eq(grouping_read(&m, true, &g, &err), 0, "%s", err.msg);
+    cr_assert_eq(g.n, 45808);
+    const struct tensor *s =
+        &m.t[index_of(&m, "model.layers.60.self_attn.kv_a_proj_with_mqa.weight_scale_inv")];
+    cr_assert(s->dim[0] == 5 && s->dim[1] == 56);
+    free(text);
+    drop(&m);
+    arena_free(&v.mem);
+}

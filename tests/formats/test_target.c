@@ -1,0 +1,310 @@
+/* Every target file parses and keeps the rules; every rule is broken once. */
+#include "formats/target.h"
+
+#include "formats/io.h"
+
+#include <criterion/criterion.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct err err;
+
+Test(target, embedded_files_parse)
+{
+    cr_assert_geq(target_count(), 6);
+    for (size_t i = 0; i < target_count(); i++) {
+        struct target t;
+        cr_assert(!i || strcmp(target_id(i - 1), target_id(i)) < 0, "sorted");
+        cr_assert_eq(target_find(&t, target_id(i), &err), 0, "%s", err.msg);
+        cr_assert_str_eq(t.id, target_id(i), "the file is called like its id");
+        cr_assert(t.nforms > 0 && t.source[0] && t.title && t.vendor && t.title_zh && t.vendor_zh);
+        cr_assert(!t.memory_bytes == !t.bandwidth);
+        for (size_t f = 0; f < t.nforms; f++) {
+            const struct target_form *form = &t.form[f];
+            cr_assert(form->convention->accepts(form->scheme));
+            for (int r = 0; r < ROLE_COUNT; r++) {
+                char text[256];
+                cr_assert_str_eq(layout_print(&form->role[r].weight_layout, text),
+                                 form->role[r].weight);
+                cr_assert_str_eq(layout_print(&form->role[r].scale_layout, text),
+                                 form->role[r].scale);
+                cr_assert(form->role[r].row_multiple && form->role[r].col_multiple);
+            }
+        }
+        target_free(&t);
+    }
+}
+
+/* What is embedded is what lies in the tree. */
+Test(target, embedded_files_are_the_files)
+{
+    for (size_t i = 0; i < target_count(); i++) {
+        char path[128];
+        size_t n;
+        struct target a;
+        snprintf(path, sizeof path, "formats/targets/%s.json", target_id(i));
+        if (access(path, R_OK)) {
+            fprintf(stderr, "skipped: %s is not here\n", path);
+            return;
+        }
+        char *text = io_read_file(path, 1 << 20, &n, &err);
+        cr_assert_not_null(text, "%s", err.msg);
+        cr_assert_eq(n, target_files[i].n);
+        cr_assert_eq(memcmp(text, target_files[i].text, n + 1), 0, "%s", path);
+        cr_assert_eq(target_load(&a, path, &err), 0, "%s", err.msg);
+        cr_assert_str_eq(a.json, text);
+        target_free(&a);
+        free(text);
+    }
+}
+
+static struct target get(const char *id)
+{
+    struct target t;
+    cr_assert_eq(target_find(&t, id, &err), 0, "%s", err.msg);
+    return t;
+}
+
+static const struct target_form *form_of(const struct target *t, const char *name)
+{
+    for (size_t i = 0; i < t->nforms; i++)
+        if (!strcmp(t->form[i].name, name))
+            return &t->form[i];
+    cr_assert_fail("%s has no form %s", t->id, name);
+    return NULL;
+}
+
+/* The sentences against the index formulas of the makers, at every place of a
+ * small matrix with ragged edges. */
+static void check_formula(const char *id, const char *form, enum role role, bool scale,
+                          uint64_t rows, uint64_t cols,
+                          uint64_t (*formula)(uint64_t r, uint64_t c, uint64_t rows, uint64_t cols))
+{
+    struct target t = get(id);
+    const struct target_form *f = form_of(&t, form);
+    const struct layout *l = scale ? &f->role[role].scale_layout : &f->role[role].weight_layout;
+    for (uint64_t r = 0; r < rows; r++)
+        for (uint64_t c = 0; c < cols; c++)
+            cr_assert_eq(layout_offset(l, rows, cols, r, c), formula(r, c, rows, cols),
+                         "%s %s (%d,%d)", id, form, (int)r, (int)c);
+    target_free(&t);
+}
+
+static uint64_t up(uint64_t a, uint64_t b)
+{
+    return (a + b - 1) / b * b;
+}
+static uint64_t ascend_dense_weight(uint64_t n, uint64_t k, uint64_t rows, uint64_t cols)
+{
+    (void)cols;
+    return k * rows + n;
+}
+static uint64_t ascend_dense_scale(uint64_t n, uint64_t g, uint64_t rows, uint64_t cols)
+{
+    (void)cols;
+    return g / 2 * 2 * rows + 2 * n + g % 2;
+}
+static uint64_t ascend_expert_scale(uint64_t n, uint64_t g, uint64_t rows, uint64_t cols)
+{
+    (void)rows;
+    return n * up(cols, 2) + g;
+}
+static uint64_t ascend_nz_int8(uint64_t n, uint64_t k, uint64_t rows, uint64_t cols)
+{
+    (void)rows;
+    return n / 32 * (up(cols, 16) * 32) + k / 16 * 512 + k % 16 * 32 + n % 32;
+}
+static uint64_t ascend_nz_fp8(uint64_t n, uint64_t k, uint64_t rows, uint64_t cols)
+{
+    (void)cols;
+    return k / 32 * (up(rows, 16) * 32) + n / 16 * 512 + n % 16 * 32 + k % 32;
+}
+static uint64_t deepgemm(uint64_t r, uint64_t g, uint64_t rows, uint64_t cols)
+{
+    (void)cols;
+    return 4 * (g / 4 * up(rows, 4) + r) + g % 4;
+}
+static uint64_t tiles(uint64_t r, uint64_t g, uint64_t rows, uint64_t cols)
+{
+    (void)rows;
+    return (r / 128 * (up(cols, 4) / 4) + g / 4) * 512 + r % 32 * 16 + r % 128 / 32 * 4 + g % 4;
+}
+static uint64_t cublaslt(uint64_t r, uint64_t c, uint64_t rows, uint64_t cols)
+{
+    (void)rows;
+    return r * up(cols, 4) + c;
+}
+static uint64_t biren(uint64_t r, uint64_t g, uint64_t rows, uint64_t cols)
+{
+    (void)rows;
+    return r / 16 * 16 * cols + g * 16 + r % 16;
+}
+
+Test(target, sentences_are_the_makers_formulas)
+{
+    check_formula("ascend-950", "mx", ROLE_DENSE, false, 50, 70, ascend_dense_weight);
+    check_formula("ascend-950", "mx", ROLE_DENSE, true, 37, 13, ascend_dense_scale);
+    check_formula("ascend-950", "mx", ROLE_EXPERT, true, 37, 13, ascend_expert_scale);
+    check_formula("ascend-950", "mx-nz", ROLE_DENSE, false, 50, 70, ascend_nz_fp8);
+    check_formula("ascend-910b", "int8-nz", ROLE_DENSE, false, 50, 70, ascend_nz_int8);
+    check_formula("nvidia-sm100", "deepgemm", ROLE_DENSE, true, 130, 13, deepgemm);
+    check_formula("nvidia-sm100", "deepgemm-mx", ROLE_EXPERT, true, 130, 13, deepgemm);
+    check_formula("nvidia-sm100", "tiles", ROLE_DENSE, true, 300, 13, tiles);
+    check_formula("nvidia-sm90", "cublaslt", ROLE_DENSE, true, 9, 7, cublaslt);
+    check_formula("biren-br288", "mx", ROLE_DENSE, true, 40, 12, biren);
+}
+
+Test(target, roles)
+{
+    cr_assert_eq(tensor_role("model.layers.3.mlp.experts.7.up_proj.weight"), ROLE_EXPERT);
+    cr_assert_eq(tensor_role("model.layers.3.mlp.experts.gate_up_proj"), ROLE_EXPERT);
+    cr_assert_eq(tensor_role("experts.0.w1.weight"), ROLE_EXPERT);
+    cr_assert_eq(tensor_role("blk.3.ffn_gate_exps.weight"), ROLE_EXPERT);
+    cr_assert_eq(tensor_role("model.layers.3.mlp.shared_experts.up_proj.weight"), ROLE_DENSE);
+    cr_assert_eq(tensor_role("blk.3.ffn_gate_shexp.weight"), ROLE_DENSE);
+    cr_assert_eq(tensor_role("lm_head.weight"), ROLE_DENSE);
+
+    struct target t = get("ascend-950");
+    cr_assert_eq(t.form->role[ROLE_EXPERT].col_multiple, 64);
+    cr_assert_eq(t.form->role[ROLE_DENSE].col_multiple, 1);
+    target_free(&t);
+    t = get("nvidia-sm100");
+    cr_assert(t.form->scale_rows == 1 && t.form->scale_cols == 128);
+    cr_assert_eq(t.form->scale_dtype, DT_F8_E8M0);
+    target_free(&t);
+}
+
+Test(target, unknown_ids_are_told_the_near_ones)
+{
+    struct target t;
+    cr_assert_eq(target_find(&t, "ascend-960", &err), -1);
+    cr_assert_eq(err.kind, ERR_USAGE);
+    cr_assert(strstr(err.msg, "ascend-950") && !strstr(err.msg, "nvidia"), "%s", err.msg);
+    cr_assert_eq(target_find(&t, "tpu", &err), -1);
+    for (size_t i = 0; i < target_count(); i++)
+        cr_assert(strstr(err.msg, target_id(i)), "%s", err.msg);
+}
+
+/* The table of octavo-targets(7) is what the files say, and its example is a target. */
+Test(target, manual_agrees)
+{
+    const char *path = "man/octavo-targets.7";
+    size_t n;
+    if (access(path, R_OK)) {
+        fprintf(stderr, "skipped: %s is not here\n", path);
+        return;
+    }
+    char *page = io_read_file(path, 1 << 20, &n, &err), line[256];
+    cr_assert_not_null(page, "%s", err.msg);
+    const char *at = strstr(page, "BEGIN TABLE");
+    for (size_t i = 0; i < target_count(); i++) {
+        struct target t = get(target_id(i));
+        snprintf(line, sizeof line, ".It Cm %s\n%s.\nEvidence: %s.\n", t.id, t.title, t.evidence);
+        at = strstr(at, line);
+        cr_assert_not_null(at, "not in the manual: %s", line);
+        for (size_t f = 0; f < t.nforms; f++) {
+            const struct target_form *form = &t.form[f];
+            snprintf(line, sizeof line, "\n%s: %s, %s\n", form->name, form->scheme->name,
+                     form->convention->name);
+            at = strstr(at, line);
+            cr_assert_not_null(at, "not in the manual: %s", line);
+            for (int r = 0; r < ROLE_COUNT; r++) {
+                snprintf(line, sizeof line, "weight  %s\n", form->role[r].weight);
+                cr_assert_not_null(strstr(at, line), "not in the manual: %s", line);
+                snprintf(line, sizeof line, "scale   %s\n", form->role[r].scale);
+                cr_assert_not_null(strstr(at, line), "not in the manual: %s", line);
+            }
+        }
+        target_free(&t);
+    }
+    struct target t;
+    char *example = strstr(at, ".Bd -literal -offset indent\n");
+    cr_assert_not_null(example);
+    example = strchr(example, '{');
+    *strstr(example, ".Ed") = 0;
+    cr_assert_eq(target_parse(&t, example, path, &err), 0, "%s", err.msg);
+    cr_assert(t.align == 512 && t.row_multiple == 1 && t.memory_bytes == 0);
+    target_free(&t);
+    free(page);
+}
+
+/* ---- one rule broken at a time ------------------------------------------------------ */
+static const char good[] =
+    "{\"id\": \"x-1\", \"title\": \"X\", \"vendor\": \"V\", \"evidence\": \"press\",\n"
+    " \"align\": 256, \"row_multiple\": 1, \"col_multiple\": 16, \"memory_bytes\": 1e9,\n"
+    " \"bandwidth\": 1000000000, \"notes\": [\"n\"], \"sources\": [\"s\"],\n"
+    " \"facts\": [{\"name\": \"memory\", \"text\": \"1 GB\", \"source\": \"press\"}],\n"
+    " \"forms\": [{\"name\": \"a\", \"note\": \"n\", \"scheme\": \"fp8-ue8m0-128x128\",\n"
+    "  \"convention\": \"deepseek\",\n"
+    "  \"packed_scale\": {\"dtype\": \"F8_E8M0\", \"rows\": 1, \"cols\": 128},\n"
+    "  \"dense\": {\"weight\": \"r0 c0\", \"scale\": \"r0 c1 c0 | c0=4\"}}]}";
+
+static const struct {
+    const char *from, *to, *part1, *part2;
+} mutations[] = {
+    {"\"title\"", "\"titel\"", "titel", "unknown key"},
+    {"\"id\": \"x-1\", ", "", "id", "missing"},
+    {"\"x-1\"", "\"X 1\"", "id", "lower-case"},
+    {"\"x-1\"", "\"\"", "id", "not empty"},
+    {"\"press\",\n", "\"hearsay\",\n", "evidence", "third party"},
+    {"256", "100", "align", "power of two"},
+    {"256", "32", "align", "power of two"},
+    {"\"col_multiple\": 16", "\"col_multiple\": 0", "col_multiple", "from 1"},
+    {"\"col_multiple\": 16", "\"col_multiple\": 1.5", "col_multiple", "whole number"},
+    {"1e9", "0", "memory_bytes", "positive"},
+    {"1e9", "\"1e9\"", "memory_bytes", "positive"},
+    {"[\"n\"]", "\"n\"", "notes", "list of strings"},
+    {"[\"s\"]", "[1]", "sources", "list of strings"},
+    {"[\"s\"]", "[]", "sources", "at least one"},
+    {"\"text\": \"1 GB\", ", "", "facts[0].text", "missing"},
+    {"\"text\"", "\"txt\"", "facts[0].txt", "unknown key"},
+    {"\"facts\": [", "\"facts\": [3, ", "facts[0]", "must be an object"},
+    {"\"forms\": [", "\"forms\": [], \"notes\": [", "duplicate", "notes"},
+    {"\"name\": \"a\", ", "", "forms[0].name", "missing"},
+    {"fp8-ue8m0-128x128", "fp9", "forms[0].scheme", "no such scheme"},
+    {"\"deepseek\"", "\"deepsea\"", "forms[0].convention", "no such convention"},
+    {"\"deepseek\"", "\"ascend-v1\"", "forms[0].convention", "does not accept"},
+    {"F8_E8M0", "BF16", "forms[0].packed_scale.dtype", "F32 or F8_E8M0"},
+    {"fp8-ue8m0-128x128", "fp8-f32-128x128", "packed_scale.dtype", "cannot hold"},
+    {"\"rows\": 1,", "\"rows\": 3,", "packed_scale.rows", "does not divide"},
+    {"\"cols\": 128", "\"cols\": 0", "packed_scale.cols", "does not divide"},
+    {"\"cols\": 128", "\"cols\": 256", "packed_scale.cols", "does not divide"},
+    {"\"cols\": 128", "\"columns\": 128", "packed_scale.columns", "unknown key"},
+    {"\"dense\"", "\"expert\"", "forms[0].dense", "must be an object"},
+    {"\"weight\": \"r0 c0\", ", "", "forms[0].dense.weight", "missing"},
+    {"r0 c1 c0 | c0=4", "r0 c1 c0", "forms[0].dense.scale", "c"},
+    {"r0 c1 c0 | c0=4", "r0 q0", "forms[0].dense.scale", "q0"},
+    {"}}]}", "}},", "line", "x.json"},
+};
+
+Test(target, broken_files_are_refused)
+{
+    struct target t;
+    cr_assert_eq(target_parse(&t, good, "x.json", &err), 0, "%s", err.msg);
+    cr_assert_eq(t.form->role[ROLE_EXPERT].col_multiple, 16);
+    cr_assert_str_eq(t.fact->text, "1 GB");
+    target_free(&t);
+    for (size_t i = 0; i < sizeof mutations / sizeof *mutations; i++) {
+        char text[2048];
+        const char *at = strstr(good, mutations[i].from);
+        cr_assert_not_null(at, "mutation %zu", i);
+        snprintf(text, sizeof text, "%.*s%s%s", (int)(at - good), good, mutations[i].to,
+                 at + strlen(mutations[i].from));
+        err = (struct err){0};
+        cr_assert_eq(target_parse(&t, text, "x.json", &err), -1, "mutation %zu was accepted", i);
+        cr_assert_eq(err.kind, ERR_INPUT);
+        cr_assert_eq(strncmp(err.msg, "x.json: ", 8), 0, "%s", err.msg);
+        cr_assert(strstr(err.msg, mutations[i].part1) && strstr(err.msg, mutations[i].part2),
+                  "mutation %zu: %s", i, err.msg);
+    }
+    /* two forms of one name */
+    const char *list = strstr(good, "\"forms\": [") + strlen("\"forms\": [");
+    size_t n = strlen(list) - 2;
+    char text[4096];
+    snprintf(text, sizeof text, "%.*s%.*s, %s", (int)(list - good), good, (int)n, list, list);
+    cr_assert_eq(target_parse(&t, text, "x.json", &err), -1);
+    cr_assert(strstr(err.msg, "forms[1].name") && strstr(err.msg, "another form"), "%s", err.msg);
+}

@@ -1,0 +1,386 @@
+/* Number formats: published tables, the oracle, and vectors of other programs. */
+#include "quantizers/num.h"
+#include "tests/oracle.h"
+
+#include <criterion/criterion.h>
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <zlib.h>
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static unsigned long crc(const void *p, size_t n)
+{
+    return crc32(0, p, (unsigned)n);
+}
+
+static unsigned long decode_crc(const struct num *f, uint32_t codes)
+{
+    uint32_t table[256];
+
+    for (uint32_t c = 0; c < codes; c++) {
+        const float x = f->decode(c);
+
+        table[c] = x == x ? f32_bits(x) : 0x7fc00000;
+    }
+    return crc(table, codes * sizeof *table);
+}
+
+/* CRCs over whole decode tables, little-endian FP32 in code order. */
+Test(num, decode_tables)
+{
+    cr_assert_eq(decode_crc(&num_e4m3, 256), 0x2FDEE9AC);
+    cr_assert_eq(decode_crc(&num_e5m2, 256), 0x3D83FD11);
+    cr_assert_eq(decode_crc(&num_ue8m0, 256), 0x719979BA);
+}
+
+static unsigned long encode_crc(const struct num *f, enum overflow o)
+{
+    static uint8_t out[65536];
+
+    for (uint32_t h = 0; h < 65536; h++)
+        out[h] = (uint8_t)f->encode(bf16_decode((uint16_t)h), o);
+    return crc(out, sizeof out);
+}
+
+/* CRCs over the codes of all BF16 patterns. */
+Test(num, encode_all_bf16)
+{
+    cr_assert_eq(encode_crc(&num_e4m3, OVERFLOW_NAN), 0xCBF713FE);
+    cr_assert_eq(encode_crc(&num_e4m3, OVERFLOW_SATURATE), 0xB4CA6F38);
+    cr_assert_eq(encode_crc(&num_e5m2, OVERFLOW_NAN), 0xAB11F833);
+    cr_assert_eq(encode_crc(&num_e5m2, OVERFLOW_SATURATE), 0x93272B82);
+}
+
+Test(num, e4m3_single_values)
+{
+    static const struct { float x; uint8_t code; } row[] = {
+        { 448, 0x7e }, { 464, 0x7e }, { 465, 0x7f }, { 480, 0x7f }, { 0x1p-10f, 0x00 },
+        { 0x1.000002p-10f, 0x01 }, { 0x1.8p-9f, 0x02 }, { 0x1p-6f, 0x08 },
+        { 0.0146484375f, 0x08 }, { 0.3f, 0x2a }, { -0.3f, 0xaa }, { 1.0625f, 0x38 },
+        { 1.1875f, 0x3a }, { 17, 0x58 }, { 19, 0x5a }, { 240, 0x77 }, { 0, 0 }, { -0.0f, 0x80 },
+        { INFINITY, 0x7f }, { -INFINITY, 0xff }, { NAN, 0x7f },
+    };
+
+    for (size_t i = 0; i < COUNT(row); i++)
+        cr_expect_eq(e4m3_encode(row[i].x, OVERFLOW_NAN), row[i].code, "%a", (double)row[i].x);
+    cr_expect_eq(e4m3_encode(465, OVERFLOW_SATURATE), 0x7e);
+    cr_expect_eq(e4m3_encode(-INFINITY, OVERFLOW_SATURATE), 0xfe);
+    cr_expect_eq(e4m3_encode(f32_from(0xffc00000), OVERFLOW_SATURATE), 0xff);
+}
+
+/* A narrow float against the oracle: every value, every midpoint, both with
+ * their FP32 neighbours, and what is far away. */
+static void against_oracle(const struct num *f, const int *shape, uint32_t inf_or_nan)
+{
+    static struct oracle o;
+
+    oracle_init(&o, shape[0], shape[1], shape[2]);
+    for (int c = 0; c <= o.max_code; c++) {
+        cr_assert_eq((double)f->decode((uint32_t)c), o.value[c], "%s %d", f->name, c);
+        cr_assert_eq((double)f->decode((uint32_t)(c | o.sign_bit)), -o.value[c]);
+        const float at[2] = { (float)o.value[c], (float)oracle_boundary(&o, c) };
+
+        for (int i = 0; i < 2; i++)
+            for (int step = -1; step <= 1; step++) {
+                const uint32_t u = f32_bits(at[i]) + (uint32_t)(step < 0 && at[i] == 0 ? 0 : step);
+                const uint32_t want = (uint32_t)oracle_nearest(&o, (double)f32_from(u));
+                const bool over = want > (uint32_t)o.max_code;
+                const uint32_t sat = over ? (uint32_t)o.max_code : want;
+                const uint32_t nan = over ? inf_or_nan : want;
+
+                for (uint32_t s = 0; s < 2; s++) {
+                    const float x = f32_from(u | s << 31);
+                    const uint32_t sign = s * (uint32_t)o.sign_bit;
+
+                    cr_assert_eq(f->encode(x, OVERFLOW_SATURATE), sign | sat, "%s %a", f->name,
+                                 (double)x);
+                    cr_assert_eq(f->encode(x, OVERFLOW_NAN), sign | nan, "%s %a", f->name,
+                                 (double)x);
+                }
+            }
+    }
+    cr_assert_eq((double)f->max, o.value[o.max_code]);
+    cr_assert_eq((double)f->min, o.value[1]);
+    cr_assert_eq((double)f->min_normal, o.value[1 << shape[1]]);
+    cr_assert_eq(f->emax, (int)floor(log2((double)f->max)));
+    cr_assert_eq(f->mbits, shape[1]);
+}
+
+Test(num, narrow_floats_against_oracle)
+{
+    against_oracle(&num_e4m3, oracle_e4m3, 0x7f);
+    against_oracle(&num_e5m2, oracle_e5m2, 0x7c);
+    against_oracle(&num_f16, oracle_f16, 0x7c00);
+}
+
+/* Every code of every format survives decoding and encoding. */
+Test(num, round_trip_all_codes)
+{
+    for (size_t i = 0; num_table[i]; i++) {
+        const struct num *const f = num_table[i];
+        const bool byte = f == &num_e4m3 || f == &num_e5m2 || f == &num_ue8m0 || f == &num_int8;
+
+        cr_assert_eq(num_find(f->dtype), f);
+        cr_assert_eq(f->encode(0, OVERFLOW_SATURATE), 0, "%s", f->name);
+        for (uint32_t k = 0; k < (byte ? 256 : 65536); k++) {
+            const uint32_t c = f == &num_f32 ? k * 65537 : k;
+            const float x = f->decode(c);
+
+            if (x == x && !isinf(x) && !(f == &num_int8 && c == 0x80))
+                cr_assert_eq(f->encode(x, OVERFLOW_SATURATE), c, "%s %x", f->name, c);
+        }
+    }
+    cr_assert_null(num_find(DT_BOOL));
+}
+
+Test(num, bf16_rounding)
+{
+    static const uint32_t low[] = { 0, 1, 0x7fff, 0x8000, 0x8001, 0xffff };
+
+    for (uint32_t hi = 0; hi < 65536; hi++)
+        for (size_t i = 0; i < COUNT(low); i++) {
+            const uint32_t u = hi << 16 | low[i], mag = u & 0x7fffffff;
+            uint32_t want;
+
+            if (mag > 0x7f800000) {
+                want = hi | 0x40;
+            } else {
+                /* Distances on the bits are exact: the bits are equally spaced
+                 * between neighbouring BF16 values, in the top binade as well. */
+                want = low[i] > 0x8000 || (low[i] == 0x8000 && hi % 2) ? hi + 1 : hi;
+            }
+            cr_assert_eq(bf16_encode(f32_from(u)), want, "%08x", u);
+        }
+    cr_assert_eq(num_bf16.encode(FLT_MAX, OVERFLOW_SATURATE), 0x7f7f);
+    cr_assert_eq(num_bf16.encode(-INFINITY, OVERFLOW_NAN), 0xff80);
+}
+
+Test(num, f16_nan)
+{
+    cr_assert_eq(f16_encode(f32_from(0x7f800001)), 0x7e00);
+    cr_assert_eq(f16_encode(f32_from(0xffffe000)), 0xffff);
+    cr_assert_eq(f32_bits(f16_decode(0x7c01)), 0x7fc02000);
+    cr_assert_eq(f32_bits(f16_decode(0xfe00)), 0xffc00000);
+}
+
+Test(num, ue8m0)
+{
+    static const struct { uint32_t bits; uint8_t sat, nan; } row[] = {
+        { 0, 0, 0 }, { 1, 0, 0 }, { 0x400000, 0, 0 }, { 0x400001, 1, 1 }, { 0x7fffff, 1, 1 },
+        { 0x800000, 1, 1 }, { 0x800001, 2, 2 }, { 0x3f800000, 127, 127 }, { 0x3f800001, 128, 128 },
+        { 0x7f000000, 254, 254 }, { 0x7f000001, 254, 255 }, { 0x7f800000, 254, 255 },
+        { 0x7f800001, 255, 255 },
+    };
+
+    for (size_t i = 0; i < COUNT(row); i++)
+        for (uint32_t sign = 0; sign < 2; sign++) {
+            const float x = f32_from(row[i].bits | sign << 31);
+
+            cr_expect_eq(num_ue8m0.encode(x, OVERFLOW_SATURATE), row[i].sat, "%08x", row[i].bits);
+            cr_expect_eq(num_ue8m0.encode(x, OVERFLOW_NAN), row[i].nan, "%08x", row[i].bits);
+        }
+    for (int code = 0; code < 255; code++) {
+        cr_assert_eq((double)ue8m0_decode((uint8_t)code), ldexp(1, code - 127));
+        cr_assert_eq(ue8m0_exact(ue8m0_decode((uint8_t)code)), code);
+        cr_assert_eq(ue8m0_exact(-ue8m0_decode((uint8_t)code)), -1);
+    }
+    static const uint32_t none[] = { 0, 1, 0x3fffff, 0x400001, 0x200000, 0x3f800001, 0x7f800000,
+                                     0x7fc00000, 0x80000000, 0xff800000 };
+    for (size_t i = 0; i < COUNT(none); i++)
+        cr_expect_eq(ue8m0_exact(f32_from(none[i])), -1, "%08x", none[i]);
+}
+
+Test(num, int8)
+{
+    for (int k = -140 * 256; k <= 140 * 256; k++) {
+        const double x = k / 256.0, near = floor(x + 0.5);
+        const double even = near - x == 0.5 && fmod(near, 2) != 0 ? near - 1 : near;
+        const int want = even > 127 ? 127 : even < -127 ? -127 : (int)even;
+
+        cr_assert_eq((int8_t)num_int8.encode((float)x, OVERFLOW_SATURATE), want, "%g", x);
+    }
+    cr_assert_eq(num_int8.encode(NAN, OVERFLOW_SATURATE), 0);
+    cr_assert_eq((int8_t)num_int8.encode(-INFINITY, OVERFLOW_SATURATE), -127);
+    cr_assert_eq((double)num_int8.decode(0x80), -128.0);
+}
+
+/* ---- vectors made by other programs ------------------------------------ */
+
+static bool read_file(const char *name, void *to, size_t n)
+{
+    const char *const path = oracle_data(name);
+    FILE *f;
+
+    if (!path)
+        return false;
+    f = fopen(path, "rb");
+    cr_assert_not_null(f, "%s", path);
+    cr_assert_eq(fread(to, 1, n, f), n, "%s is short", path);
+    fclose(f);
+    return true;
+}
+
+static void golden_decode(const char *name, const struct num *f)
+{
+    const char *const path = oracle_data(name);
+    char line[256];
+    int rows = 0;
+
+    if (!path)
+        return;
+    FILE *const in = fopen(path, "r");
+    cr_assert_not_null(in);
+    while (fgets(line, sizeof line, in)) {
+        unsigned code, bits;
+
+        cr_assert_eq(sscanf(line, "%x %x", &code, &bits), 2, "%s", line);
+        const float want = f32_from(bits), got = f->decode(code);
+
+        cr_assert(want != want ? got != got : f32_bits(got) == bits, "%s %02x", f->name, code);
+        rows++;
+    }
+    fclose(in);
+    cr_assert_eq(rows, 256);
+}
+
+Test(num, golden_decode)
+{
+    golden_decode("golden/ml_dtypes_decode_e4m3fn.tsv", &num_e4m3);
+    golden_decode("golden/ml_dtypes_decode_e5m2.tsv", &num_e5m2);
+    golden_decode("golden/ml_dtypes_decode_e8m0fnu.tsv", &num_ue8m0);
+}
+
+/* ml_dtypes turns Inf into NaN even when it saturates, and has another NaN
+ * code for E5M2: for those inputs only the class is compared, or nothing. */
+static void golden_code(const struct num *f, enum overflow o, float x, uint8_t want)
+{
+    const uint32_t got = f->encode(x, o);
+
+    if (x != x)
+        cr_assert(isnan(f->decode(got)) && isnan(f->decode(want)), "%s NaN", f->name);
+    else if (!isinf(x) || o == OVERFLOW_NAN)
+        cr_assert_eq(got, want, "%s %a", f->name, (double)x);
+}
+
+Test(num, golden_encode)
+{
+    static const struct { const char *part; const struct num *f; enum overflow o; } row[] = {
+        { "e4m3fn_nosat", &num_e4m3, OVERFLOW_NAN }, { "e4m3fn_sat", &num_e4m3, OVERFLOW_SATURATE },
+        { "e5m2_nosat", &num_e5m2, OVERFLOW_NAN }, { "e5m2_sat", &num_e5m2, OVERFLOW_SATURATE },
+    };
+    enum { HARD = 9180 };
+    static uint8_t code[65536];
+    static uint32_t hard[HARD];
+    char name[128];
+
+    if (!read_file("golden/f32_hard.u32", hard, sizeof hard))
+        return;
+    for (size_t i = 0; i < COUNT(row); i++) {
+        snprintf(name, sizeof name, "golden/ml_dtypes_f32_hard_%s.u8", row[i].part);
+        cr_assert(read_file(name, code, HARD));
+        for (int k = 0; k < HARD; k++)
+            golden_code(row[i].f, row[i].o, f32_from(hard[k]), code[k]);
+        if (row[i].f == &num_e5m2 && row[i].o == OVERFLOW_NAN)
+            continue;   /* not in the collection */
+        snprintf(name, sizeof name, "golden/ml_dtypes_bf16_%s.u8", row[i].part);
+        cr_assert(read_file(name, code, sizeof code));
+        for (uint32_t h = 0; h < 65536; h++)
+            golden_code(row[i].f, row[i].o, bf16_decode((uint16_t)h), code[h]);
+    }
+    /* E8M0 is rounded to nearest there; powers of two leave no choice. */
+    cr_assert(read_file("golden/ml_dtypes_bf16_e8m0_sat.u8", code, sizeof code));
+    for (uint32_t h = 0x40; h < 0x7f80; h = h == 0x40 ? 0x80 : h + 0x80)
+        cr_assert_eq(num_ue8m0.encode(bf16_decode((uint16_t)h), OVERFLOW_SATURATE), code[h]);
+}
+
+/* ---- ONNX Cast --------------------------------------------------------- */
+
+static const struct num *onnx_type(const char *name)
+{
+    static const struct { const char *name; const struct num *f; } row[] = {
+        { "FLOAT", &num_f32 }, { "FLOAT16", &num_f16 }, { "BFLOAT16", &num_bf16 },
+        { "F8E4M3FN", &num_e4m3 }, { "F8E5M2", &num_e5m2 }, { "F8E8M0", &num_ue8m0 },
+    };
+
+    for (size_t i = 0; i < COUNT(row); i++)
+        if (strcmp(name, row[i].name) == 0)
+            return row[i].f;
+    return NULL;
+}
+
+/* "input_0:FLOAT:3x5:hex" to its format and little-endian numbers. */
+static const struct num *onnx_values(char *field, uint32_t *code, size_t *n)
+{
+    char *save = NULL;
+    const char *const name = strtok_r(field, ":", &save);
+    const char *const type = name ? strtok_r(NULL, ":", &save) : NULL;
+    const char *const shape = type ? strtok_r(NULL, ":", &save) : NULL;
+    const char *hex = shape ? strtok_r(NULL, ":", &save) : NULL;
+    const struct num *const f = hex ? onnx_type(type) : NULL;
+
+    if (!f)
+        return NULL;
+    const int bytes = f == &num_f32 ? 4 : f == &num_f16 || f == &num_bf16 ? 2 : 1;
+
+    for (*n = 0; *n < 64 && strlen(hex) >= (size_t)bytes * 2; hex += bytes * 2, ++*n) {
+        code[*n] = 0;
+        for (int i = 0; i < bytes; i++) {
+            const char pair[3] = { hex[2 * i], hex[2 * i + 1], 0 };
+
+            code[*n] |= (uint32_t)strtoul(pair, NULL, 16) << (8 * i);
+        }
+    }
+    return f;
+}
+
+Test(num, onnx_known_answers)
+{
+    const char *const path = oracle_data("onnx-node/known-answers.tsv");
+    char line[8192];
+    int used = 0;
+
+    if (!path)
+        return;
+    FILE *const in = fopen(path, "r");
+    cr_assert_not_null(in);
+    while (fgets(line, sizeof line, in)) {
+        char *save = NULL;
+        uint32_t a[64], b[64];
+        size_t n, m;
+
+        line[strcspn(line, "\n")] = 0;
+        const char *const name = strtok_r(line, "\t", &save);
+        const char *const op = name ? strtok_r(NULL, "\t", &save) : NULL;
+        char *const left = op ? strtok_r(NULL, "\t", &save) : NULL;
+        char *right = left ? strtok_r(NULL, "\t", &save) : NULL;
+        char *const third = right ? strtok_r(NULL, "\t", &save) : NULL;
+
+        if (!right || strncmp(op, "Cast", 4) != 0)
+            continue;
+        if (third)   /* CastLike: the second input only lends its type */
+            right = third;
+        const struct num *const from = onnx_values(left, a, &n), *to = onnx_values(right, b, &m);
+        const enum overflow o = strstr(op, "saturate=0") ? OVERFLOW_NAN
+                                : to == &num_f16 || to == &num_bf16 || to == &num_f32
+                                      ? OVERFLOW_NAN : OVERFLOW_SATURATE;
+
+        if (!from || !to)
+            continue;
+        cr_assert_eq(n, m, "%s", name);
+        for (size_t i = 0; i < n; i++) {
+            const float x = from->decode(a[i]), want = to->decode(b[i]);
+            const uint32_t got = to->encode(x, o);
+
+            if (want != want)
+                cr_expect(isnan(to->decode(got)), "%s %zu: NaN expected", name, i);
+            else
+                cr_expect_eq(got, b[i], "%s %zu: %x, not %x", name, i, got, b[i]);
+        }
+        used++;
+    }
+    fclose(in);
+    cr_assert_eq(used, 26);
+}
