@@ -23,6 +23,14 @@ const struct convention *job_convention(const struct job *j)
     return left ? j->plan.group.convention : NULL;
 }
 
+bool job_encodes(const struct job *j)
+{
+    for (size_t i = 0; i < j->plan.nops; i++)
+        if (j->plan.op[i].x == &xform_encode)
+            return true;
+    return false;
+}
+
 /* ---- files ------------------------------------------------------------------ */
 static bool ends(const char *s, const char *with)
 {
@@ -38,7 +46,7 @@ static enum out_kind kind_of(const char *path)
         return OUT_NULL;
     if (io_is_dir(path) || ends(path, "/"))
         return OUT_DIR;
-    if (io_exists(path) || ends(path, ".safetensors") || ends(path, ".octp"))
+    if (io_exists(path) || ends(path, ".safetensors") || ends(path, ".octp") || ends(path, ".gguf"))
         return OUT_FILE;
     return OUT_DIR;
 }
@@ -109,6 +117,8 @@ int deliver_paths(struct job *j, struct err *e)
     const char *out = j->c->output ? j->c->output : "null:";
     const struct convention *c = job_convention(j);
     j->kind = kind_of(out);
+    if (ends(out, ".gguf"))
+        return err_set(e, ERR_USAGE, "%s: this version does not write GGUF", out);
     if (j->kind != OUT_DIR || j->pack) {
         if (j->kind == OUT_DIR)
             return err_set(e, ERR_USAGE, "a packed model is one file: -o FILE.octp");
@@ -143,8 +153,9 @@ static int make_config(struct job *j, struct err *e)
 {
     const struct convention *c = job_convention(j);
     const struct scheme *s = j->want.to ? j->want.to->scheme : NULL;
-    /* Nothing changes, or something stays quantized by an --exclude: the source's words still hold. */
-    if (!s && (j->want.plain == DT_COUNT || c)) {
+    if (!s && j->want.plain != DT_COUNT && c) /* --exclude left some quantized: the list of kept modules grows */
+        s = j->plan.group.g[0].scheme;
+    if (!j->want.to && j->want.plain == DT_COUNT) { /* nothing changes: the source's words still hold */
         j->config = j->src.config ? strdup(j->src.config) : NULL;
         return j->config || !j->src.config ? 0 : err_set(e, ERR_SYSTEM, "out of memory");
     }
@@ -182,10 +193,10 @@ int deliver_metadata(struct job *j, struct err *e)
     j->kv = arena_array(&j->mem, j->src.nkv + 8, sizeof *j->kv, e);
     if (!j->kv)
         return -1;
-    bool format = false;
+    bool format = false, encodes = job_encodes(j);
     for (size_t i = 0; i < j->src.nkv; i++) {
         const struct meta *m = &j->src.kv[i];
-        bool rule = !j->want.to && !strcmp(m->key, "octavo.rule") && c;
+        bool rule = !encodes && !strcmp(m->key, "octavo.rule") && c;
         if ((!strncmp(m->key, "octavo.", 7) && !rule) || !strncmp(m->key, "tokenizer.", 10))
             continue;
         format |= !strcmp(m->key, "format");
@@ -194,7 +205,7 @@ int deliver_metadata(struct job *j, struct err *e)
     }
     if (!format && add_meta(j, "format", "pt", e))
         return -1;
-    if (j->want.to && add_meta(j, "octavo.rule", j->want.to->rule ? j->want.to->rule->name : j->want.to->rule_f32->name, e))
+    if (encodes && add_meta(j, "octavo.rule", j->want.to->rule ? j->want.to->rule->name : j->want.to->rule_f32->name, e))
         return -1;
     if (j->kind == OUT_DIR)
         return 0;

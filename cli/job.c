@@ -130,23 +130,46 @@ static int write_tail(struct job *j, struct sink *s, uint8_t (*slots)[32], struc
     return r;
 }
 
+/* The digest of what was packed: tensors that a rule dropped do not count. */
+static int digest_of_packed(struct job *j, const uint8_t (*digest)[32], struct err *e)
+{
+    bool *used = mem_alloc(j->src.n, sizeof *used, e);
+    if (!used)
+        return -1;
+    for (size_t i = 0; i < j->plan.nops; i++)
+        used[j->plan.op[i].in[0]] |= j->plan.op[i].nout > 0;
+    int r = model_digest(&j->src, digest, used, j->source_digest, e);
+    free(used);
+    return r;
+}
+
 static int fill(struct job *j, struct sink *s, const size_t *slot, const bool *skip_op, struct err *e)
 {
     struct meter meter;
+    bool check = j->verify_packed && !j->src.random;
     size_t n = max_u64(j->src.n, j->plan.nout);
-    uint8_t (*digest)[32] = j->pack ? mem_alloc(n, sizeof *digest, e) : NULL;
-    if (j->pack && !digest)
+    uint8_t (*digest)[32] = j->pack || check ? mem_alloc(n, sizeof *digest, e) : NULL;
+    if ((j->pack || check) && !digest)
         return -1;
     meter_start(&meter, j->verb, j->c);
-    struct run_options opt = {j->c->threads, skip_op, j->pack != NULL, meter_show, &meter};
+    struct run_options opt = {j->c->threads, skip_op, meter_show, &meter};
     int r = 0;
     if (j->pack && j->src.random)
         r = run_digest(&j->src, j->c->threads, digest, e);
     r = r || run_plan(&j->plan, s, slot, &opt, digest, e) ? -1 : 0;
     meter_end(&meter);
     if (!r && j->pack)
-        r = model_digest(&j->src, (const uint8_t (*)[32])digest, j->source_digest, e)
-         || write_tail(j, s, digest, e) ? -1 : 0;
+        r = digest_of_packed(j, (const uint8_t (*)[32])digest, e) || write_tail(j, s, digest, e) ? -1 : 0;
+    if (!r && check)
+        r = packed_check(&j->src, digest, j->source_digest, e) || model_finish(&j->src, e) ? -1 : 0;
+    free(digest);
+    return r;
+}
+
+static int check_packed_file(struct job *j, struct err *e)
+{
+    uint8_t (*digest)[32] = mem_alloc(j->src.n, sizeof *digest, e);
+    int r = digest ? packed_check(&j->src, digest, j->source_digest, e) : -1;
     free(digest);
     return r;
 }
@@ -193,8 +216,10 @@ static int job_write(struct job *j, struct err *e)
 
 int job_run(struct job *j, struct err *e)
 {
-    if (j->verify_packed && j->src.container == CONTAINER_PACKED && j->src.random
-        && packed_check(&j->src, j->source_digest, e))
+    if (j->pack && j->src.container == CONTAINER_PACKED && !j->src.random)
+        return err_set(e, ERR_INPUT, "%s is packed already, and a pipe (octavo unpack - -o - | octavo pack -, or --spool)",
+                       j->input);
+    if (j->verify_packed && j->src.random && check_packed_file(j, e))
         return -1;
     if (plan_make(&j->plan, &j->src, &j->want, e) || list_outputs(j, e) || deliver_paths(j, e)
         || deliver_metadata(j, e))

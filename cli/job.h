@@ -50,6 +50,7 @@ int rules_from(struct rules *r, const struct common *c, enum action include, enu
 
 /* deliver.c: what lies beside the weights. */
 const struct convention *job_convention(const struct job *j);
+bool job_encodes(const struct job *j);                         /* is any scale derived here? */
 int deliver_paths(struct job *j, struct err *e) MUST_USE;      /* kind, files, shards */
 int deliver_metadata(struct job *j, struct err *e) MUST_USE;   /* config.json, description, header metadata */
 int deliver_directory(struct job *j, struct err *e) MUST_USE;  /* side files of a directory */

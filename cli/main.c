@@ -1,4 +1,5 @@
 /* octavo VERB: the command table, --version, help, completion, exit codes. */
+#include "cli/out.h"
 #include "cli/verbs.h"
 
 #include "formats/io.h"
@@ -6,6 +7,7 @@
 #include "quantizers/kern.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,7 @@
 
 static const struct { const char *name, *title; int (*run)(int, char **, struct err *); } verbs[] = {
     {"ls", "what is in a model: tensors, types, shapes, sizes, schemes", verb_ls},
-    {"convert", "safetensors, shards, GGUF: containers, in any direction that loses nothing", verb_convert},
+    {"convert", "GGUF, safetensors, shards, packed files: to safetensors, shards or a pipe, losing nothing", verb_convert},
     {"quantize", "weights to a scheme, in a convention that serving software loads", verb_quantize},
     {"dequantize", "the inverse, to BF16, F16 or F32", verb_dequantize},
     {"verify", "how far one model is from another", verb_verify},
@@ -94,13 +96,18 @@ static int run(int i, int argc, char **argv)
         if (errno == EPIPE)
             return r;
     }
-    if (r && e.msg[0])
-        fprintf(stderr, "octavo %s: %s\n", verbs[i].name, e.msg);
+    if (r && e.msg[0]) {
+        fprintf(stderr, "octavo %s: ", verbs[i].name);
+        out_text(stderr, e.msg);
+        fputc('\n', stderr);
+    }
     return r;
 }
 
 int main(int argc, char **argv)
 {
+    /* Freed buffers go back at once: memory stays threads x box. */
+    mallopt(M_MMAP_THRESHOLD, 1 << 18);
     signal(SIGPIPE, SIG_IGN);
     const int fatal[] = {SIGINT, SIGTERM, SIGHUP};
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)

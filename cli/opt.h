@@ -45,14 +45,17 @@ struct common {
 void common_init(struct common *c);
 
 #define OPTS_TALK(c) \
-    {OPT_COUNT, 'q', "quiet", NULL, "say less (twice: nothing but errors)", &(c)->quiet}, \
-    {OPT_COUNT, 'v', "verbose", NULL, "say more: a line per tensor", &(c)->verbose}, \
+    {OPT_COUNT, 'q', "quiet", NULL, "say nothing but errors", &(c)->quiet}, \
     {OPT_FLAG, 0, "json", NULL, "machine-readable result on standard output", &(c)->json}
-#define OPTS_WORK(c) \
+#define OPTS_VERBOSE(c) \
+    {OPT_COUNT, 'v', "verbose", NULL, "say more: a line per tensor", &(c)->verbose}
+#define OPTS_THREADS(c) \
     {OPT_THREADS, 'T', "threads", "N", "threads; 0 means one per processor (default)", &(c)->threads}, \
-    {OPT_SIZE, 'M', "memory", "SIZE", "refuse a plan that needs more memory (default: half of RAM)", &(c)->memory}, \
     {OPT_FLAG, 0, "spool", NULL, "copy a pipe to a temporary file ($TMPDIR) when it must be read at random", &(c)->spool}, \
     {OPT_OFF, 0, "no-progress", NULL, "no progress line on a terminal", &(c)->progress}
+#define OPTS_WORK(c) \
+    OPTS_THREADS(c), OPTS_VERBOSE(c), \
+    {OPT_SIZE, 'M', "memory", "SIZE", "refuse a plan that needs more memory (default: half of RAM)", &(c)->memory}
 #define OPTS_RULES(c) \
     {OPT_LIST, 0, "include", "PATTERN", "a glob or re:REGEX of tensor names (repeatable, first match wins)", &(c)->rules}, \
     {OPT_LIST, 0, "exclude", "PATTERN", "the opposite (repeatable, first match wins)", &(c)->rules}, \
@@ -64,7 +67,7 @@ void common_init(struct common *c);
     {OPT_FLAG, 0, "in-place", NULL, "write into the existing file: faster, not atomic", &(c)->in_place}, \
     {OPT_OFF, 0, "no-sync", NULL, "do not wait for the disk before renaming", &(c)->sync}
 #define OPTS_SHARDS(c) \
-    {OPT_SIZE, 0, "shard-size", "SIZE", "cut a directory into files of at most this size (5GB)", &(c)->shard_size}, \
+    {OPT_SIZE, 0, "shard-size", "SIZE", "cut a directory into files of at most this size, such as 5GB", &(c)->shard_size}, \
     {OPT_FLAG, 0, "resume", NULL, "keep finished files of a directory, and go on from them", &(c)->resume}
 #define OPTS_EXACT(c) \
     {OPT_FLAG, 0, "require-exact", NULL, "exit 1, writing nothing, when a value would change", &(c)->require_exact}

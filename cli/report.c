@@ -63,7 +63,7 @@ void report_plan(const struct job *j)
 
 struct totals {
     uint64_t ops[3], elems, inexact, flushed, saturated, changed_elems;
-    size_t copied, changed;
+    size_t copied, changed, laid;
 };
 
 static struct totals sum(const struct job *j)
@@ -73,6 +73,7 @@ static struct totals sum(const struct job *j)
         const struct op *op = &j->plan.op[i];
         bool values = op->x == &xform_encode || op->x == &xform_decode;
         if (!values) {
+            t.laid += op->nout && j->plan.out[op->out[0]].t.stored && j->plan.out[op->out[0]].part == PART_WEIGHT;
             t.copied += op->nout && j->plan.out[op->out[0]].part != PART_SCALE && j->plan.out[op->out[0]].part != PART_ZERO;
             continue;
         }
@@ -94,8 +95,9 @@ static void done_json(const struct job *j)
     printf(",\"output\":");
     out_json(stdout, j->c->output);
     if (j->want.to)
-        printf(",\"scheme\":\"%s\",\"rule\":\"%s\"", j->want.to->scheme->name,
-               j->want.to->rule ? j->want.to->rule->name : j->want.to->rule_f32->name);
+        printf(",\"scheme\":\"%s\"", j->want.to->scheme->name);
+    if (job_encodes(j))
+        printf(",\"rule\":\"%s\"", j->want.to->rule ? j->want.to->rule->name : j->want.to->rule_f32->name);
     if (c)
         printf(",\"convention\":\"%s\"", c->name);
     if (j->want.target)
@@ -154,13 +156,18 @@ void report_done(const struct job *j)
     const struct convention *c = job_convention(j);
     char a[32], b[32], r[32];
     fprintf(stderr, "octavo %s: %s -> %s", j->verb, j->input, j->c->output);
+    const char *rule = !job_encodes(j) ? NULL : j->want.to->rule ? j->want.to->rule->name : j->want.to->rule_f32->name;
     if (j->want.to)
-        fprintf(stderr, "  [%s, rule %s%s%s]", j->want.to->scheme->name,
-                j->want.to->rule ? j->want.to->rule->name : j->want.to->rule_f32->name, c ? ", " : "", c ? c->name : "");
+        fprintf(stderr, "  [%s%s%s%s%s]", j->want.to->scheme->name, rule ? ", rule " : "", rule ? rule : "",
+                c ? ", " : "", c ? c->name : "");
     else if (j->pack && j->pack->target)
         fprintf(stderr, "  [%s, form %s]", j->pack->target, j->pack->form);
-    fprintf(stderr, "\n  %zu tensors converted (%" PRIu64 " exact, %" PRIu64 " rounded, %" PRIu64 " saturated), %zu "
-            "copied bit for bit\n", t.changed, t.ops[0], t.ops[1], t.ops[2], t.copied);
+    if (t.changed || !t.copied)
+        fprintf(stderr, "\n  %zu tensors converted (%" PRIu64 " exact, %" PRIu64 " rounded, %" PRIu64 " saturated), %zu "
+                "copied bit for bit", t.changed, t.ops[0], t.ops[1], t.ops[2], t.copied);
+    else
+        fprintf(stderr, "\n  %zu tensors bit for bit", t.copied);
+    fprintf(stderr, t.laid ? ", %zu of them laid out for the chip with their scales\n" : "\n", t.laid);
     if (t.inexact)
         fprintf(stderr, "  of %" PRIu64 " converted values %.2f %% rounded, %" PRIu64 " flushed to zero, %" PRIu64
                 " saturated\n", t.changed_elems, 100.0 * (double)t.inexact / (double)t.changed_elems, t.flushed,

@@ -13,7 +13,7 @@ static int digest_one(const char *path, const struct common *c, bool tensors, st
     if (model_open(&m, path, e))
         return -1;
     uint8_t (*d)[32] = mem_alloc(m.n, sizeof *d, e);
-    int r = d ? run_digest(&m, c->threads, d, e) || model_digest(&m, (const uint8_t (*)[32])d, whole, e) ? -1 : 0 : -1;
+    int r = d ? run_digest(&m, c->threads, d, e) || model_digest(&m, (const uint8_t (*)[32])d, NULL, whole, e) ? -1 : 0 : -1;
     for (size_t i = 0; !r && tensors && i < m.n; i++) {
         sha256_hex(d[i], hex);
         if (c->json) {

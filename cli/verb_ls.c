@@ -18,11 +18,46 @@ struct line {
     const char *part;
     char *pattern;        /* --tree: the name with its numbers as * */
     size_t count;
+    uint64_t key;         /* while sorting: eight bytes of the name */
 };
 
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const struct line *)a)->t->name, ((const struct line *)b)->t->name);
+}
+
+static int by_key(const void *a, const void *b)
+{
+    uint64_t x = ((const struct line *)a)->key, y = ((const struct line *)b)->key;
+    return x < y ? -1 : x > y;
+}
+
+/* By name, eight bytes at a time: names share long beginnings, which strcmp
+ * would read over and over. The first depth bytes are equal. */
+static void sort_names(struct line *l, size_t n, size_t depth)
+{
+    for (bool differ = false; n > 1 && !differ; depth += 8) {
+        for (size_t i = 0; i < n; i++) {
+            const char *s = l[i].t->name + depth;
+            uint64_t key = 0;
+            for (int k = 0; k < 8; k++) {
+                key = key << 8 | (unsigned char)*s;
+                s += *s != 0;
+            }
+            l[i].key = key;
+            differ |= key != l[0].key;
+        }
+        if (!differ && !(l[0].key & 0xff))
+            return; /* the names end here */
+    }
+    if (n > 1)
+        qsort(l, n, sizeof *l, by_key);
+    for (size_t i = 0, end; i < n && n > 1; i = end) {
+        for (end = i + 1; end < n && l[end].key == l[i].key; end++)
+            ;
+        if (end - i > 1 && (l[i].key & 0xff))
+            sort_names(l + i, end - i, depth);
+    }
 }
 
 static void print_json(const struct line *l, const struct model *m)
@@ -83,13 +118,17 @@ static void print_table(const struct line *l, size_t n)
         shapes = s > shapes ? s : shapes;
     }
     for (size_t i = 0; i < n; i++) {
-        printf("%-*s  %-8s %-*s %12" PRIu64 "  %s", width, l[i].pattern ? l[i].pattern : l[i].t->name,
-               dtype_name(l[i].t->dtype), shapes, tensor_shape(l[i].t, shape), l[i].t->size, l[i].scheme);
+        out_left(stdout, l[i].pattern ? l[i].pattern : l[i].t->name, width + 2);
+        out_left(stdout, dtype_name(l[i].t->dtype), 9);
+        out_left(stdout, tensor_shape(l[i].t, shape), shapes + 1);
+        out_right(stdout, l[i].t->size, 12);
+        out_left(stdout, "", 2);
+        out_left(stdout, l[i].scheme, 0);
         if (l[i].count > 1)
             printf("  x %zu", l[i].count);
         if (l[i].t->stored)
             printf("  %s", l[i].t->stored->sentence);
-        putchar('\n');
+        putchar_unlocked('\n');
     }
 }
 
@@ -126,14 +165,17 @@ static int list(struct model *m, const struct common *c, bool tree, bool meta, c
     for (size_t i = 0; i < m->n; i++) {
         if (rules_match(rules, m->t[i].name) == ACTION_DROP)
             continue;
-        l[n] = (struct line){&m->t[i], g.part[i] == PART_PLAIN ? "-" : g.g[g.group[i]].scheme->name, part[g.part[i]], NULL, 1};
+        l[n] = (struct line){&m->t[i], g.part[i] == PART_PLAIN ? "-" : g.g[g.group[i]].scheme->name, part[g.part[i]], NULL, 1, 0};
         if (tree && !(l[n].pattern = pattern_of(m->t[i].name, &m->mem, e))) {
             free(l);
             return -1;
         }
         n++;
     }
-    qsort(l, n, sizeof *l, tree ? by_pattern : by_name);
+    if (tree)
+        qsort(l, n, sizeof *l, by_pattern);
+    else
+        sort_names(l, n, 0);
     if (tree) {
         size_t k = 0;
         for (size_t i = 0; i < n; i++)
@@ -173,13 +215,15 @@ int verb_ls(int argc, char **argv, struct err *e)
     if (r)
         return r > 0 ? 0 : -1;
     struct rules rules = {0};
+    setvbuf(stdout, NULL, _IOFBF, 1 << 16);
     r = rules_from(&rules, &c, ACTION_KEEP, ACTION_DROP, NULL, e);
     for (size_t i = 0; !r && i < n; i++) {
         struct model m;
         r = model_open(&m, in[i], e);
         if (r)
             break;
-        r = list(&m, &c, tree, meta, &rules, e);
+        /* A pipe is read to its end: who writes it should not fail, and it should be whole. */
+        r = list(&m, &c, tree, meta, &rules, e) || model_finish(&m, e) ? -1 : 0;
         model_close(&m);
     }
     rules_free(&rules);

@@ -10,7 +10,7 @@ static int check_source(struct job *j, struct err *e)
 {
     uint8_t now[32];
     uint8_t (*digest)[32] = mem_alloc(j->src.n, sizeof *digest, e);
-    int r = digest ? run_digest(&j->src, j->c->threads, digest, e) || model_digest(&j->src, (const uint8_t (*)[32])digest, now, e) : -1;
+    int r = digest ? run_digest(&j->src, j->c->threads, digest, e) || model_digest(&j->src, (const uint8_t (*)[32])digest, NULL, now, e) : -1;
     free(digest);
     if (!r && memcmp(now, j->source_digest, 32))
         return err_set(e, ERR_INPUT, "%s: what was unpacked is not what was packed (SHA-256 of the source)", j->input);
@@ -25,7 +25,7 @@ int verb_unpack(int argc, char **argv, struct err *e)
     bool check = true;
     common_init(&c);
     const struct opt opt[] = {OPTS_OUTPUT(&c), {OPT_SIZE, 0, "shard-size", "SIZE", "cut a directory into files of at "
-                              "most this size (5GB)", &c.shard_size},
+                              "most this size, such as 5GB", &c.shard_size},
                               {OPT_OFF, 0, "no-check", NULL, "do not check the SHA-256 of every tensor first", &check},
                               OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
     const struct usage u = {"unpack", "FILE.octp", "A packed file back to safetensors, byte for byte.", opt, 1, 1};

@@ -94,7 +94,16 @@ static void print_json(const struct error_report *r, const struct error_sums *al
         printf(i ? "," : "");
         out_json(stdout, r->only_b[i]);
     }
-    printf("],\"all\":{\"tensors\":%zu", r->n);
+    struct error_sums quantized = {0};
+    for (size_t i = 0; i < r->n; i++)
+        if (r->t[i].scheme)
+            error_add(&quantized, &r->t[i].sums);
+    size_t nq = 0;
+    for (size_t i = 0; i < r->n; i++)
+        nq += r->t[i].scheme != NULL;
+    printf("],\"quantized\":{\"tensors\":%zu", nq);
+    json_sums(&quantized);
+    printf("},\"all\":{\"tensors\":%zu", r->n);
     json_sums(all);
     printf("}}\n");
 }
@@ -123,7 +132,7 @@ static int print_table(const struct error_report *r, const struct error_sums *al
 {
     const struct tensor_error **t = mem_alloc(r->n, sizeof *t, e);
     size_t inexact = 0, shown;
-    int width = 6;
+    int width = 13;
     if (!t)
         return -1;
     for (size_t i = 0; i < r->n; i++) {
@@ -146,7 +155,16 @@ static int print_table(const struct error_report *r, const struct error_sums *al
             printf("  %.3e at [%" PRIu64 ",%" PRIu64 "]", t[i]->worst.rel, t[i]->worst.row, t[i]->worst.col);
         putchar('\n');
     }
+    struct error_sums quantized = {0};
+    for (size_t i = 0; i < r->n; i++)
+        if (r->t[i].scheme)
+            error_add(&quantized, &r->t[i].sums);
+    if (quantized.n) {
+        print_line("all quantized", width, "", &quantized);
+        putchar('\n');
+    }
     print_line("all", width, "", all);
+    putchar('\n');
     printf("\n%zu tensors compared: %zu equal, %zu not%s\n", r->n, r->n - inexact, inexact,
            inexact > shown ? " (the ten worst are shown; -v shows all)" : "");
     for (size_t i = 0; i < r->nonly_a; i++)
@@ -188,7 +206,7 @@ static int compare(const char *const *in, const struct common *c, const struct l
         return -1;
     }
     meter_start(&meter, "verify", c);
-    struct run_options opt = {c->threads, NULL, false, meter_show, &meter};
+    struct run_options opt = {c->threads, NULL, meter_show, &meter};
     int result = (c->spool && !a.random && model_spool(&a, e)) || (c->spool && !b.random && model_spool(&b, e))
               || rules_from(&rules, c, ACTION_KEEP, ACTION_DROP, NULL, e) || error_measure(&r, &a, &b, &rules, &opt, e) ? -1 : 0;
     meter_end(&meter);
@@ -225,7 +243,7 @@ int verb_verify(int argc, char **argv, struct err *e)
         {OPT_REAL, 0, "min-cosine", "X", "fail below this cosine", &l.min_cosine},
         {OPT_REAL, 0, "max-saturated", "N", "fail above this many saturated elements in a tensor", &l.max_saturated},
         {OPT_FLAG, 0, "require-exact", NULL, "fail when any value differs", &c.require_exact},
-        OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
+        OPTS_RULES(&c), OPTS_THREADS(&c), OPTS_TALK(&c), OPTS_VERBOSE(&c), {0}};
     const struct usage u = {"verify", "REFERENCE MODEL", "How far is MODEL from REFERENCE? Any two formats; exit 1 when a limit is broken.",
                             opt, 2, 2};
     int r = opt_parse(&u, argc, argv, &n, e);

@@ -223,9 +223,12 @@ static void unfinished_drop(int slot)
 void outfile_abort_all(void)
 {
     for (int i = 0; i < OUTFILE_MAX; i++) {
-        const char *path = atomic_exchange(&unfinished[i], NULL);
-        if (path)
-            unlink(path); /* not freed: free() is not safe in a handler */
+        char *const path = atomic_exchange(&unfinished[i], NULL);
+        if (!path)
+            continue;
+        unlink(path);
+        /* free() is not safe in a handler: back it goes for its owner to free. */
+        atomic_store(&unfinished[i], path);
     }
 }
 

@@ -229,8 +229,10 @@ static void plan_make(struct plan *p, struct nest t, bool zero, bool back)
         leaf[0] = leaf[1] = -1;
 
     uint64_t block[NEST_MAX_DIMS] = { 0 };
-    cover(&t, block, swap ? SWAP_SPAN : COPY_SPAN, false);
-    cover(&t, block, swap ? SWAP_SPAN : 2 * COPY_SPAN, true);
+    /* Tiny transposes need many of them in a kernel call to pay for it. */
+    const bool tiny = swap && t.dim[leaf[0]].n * t.dim[leaf[1]].n * t.w <= SWAP_SPAN;
+    cover(&t, block, swap && !tiny ? SWAP_SPAN : COPY_SPAN, false);
+    cover(&t, block, swap && !tiny ? SWAP_SPAN : 2 * COPY_SPAN, true);
     if (!swap)
         leaf[0] = shortest_leaf(&t, block, back);
     leaf[swap ? 2 : 1] = next_leaf(&t, block, leaf);

@@ -174,22 +174,21 @@ struct map_slot {
     uint64_t hash;
 };
 
+/* Eight bytes at a time, each mixed by a multiplication whose high half is
+ * folded in; the last word is padded with the length. */
 static uint64_t hash_name(const char *s)
 {
-    /* Eight bytes a step: a byte at a time, the 92,000 names of a large model
-     * cost as much as reading its header. */
-    const uint64_t odd = 0x9e3779b97f4a7c15u;
     size_t n = strlen(s);
-    uint64_t h = n * odd, x;
+    uint64_t h = n * 0x9e3779b97f4a7c15u, w;
     for (; n >= 8; n -= 8, s += 8) {
-        memcpy(&x, s, 8);
-        h = (h ^ x) * odd;
+        memcpy(&w, s, 8);
+        h = (h ^ w) * 0xd6e8feb86659fd93u;
         h ^= h >> 32;
     }
-    x = 0;
-    memcpy(&x, s, n);
-    h = (h ^ x) * odd;
-    return h ^ h >> 32;
+    w = 0;
+    memcpy(&w, s, n);
+    h = (h ^ w) * 0xd6e8feb86659fd93u;
+    return h ^ h >> 29;
 }
 
 static struct map_slot *map_slot(struct map_slot *slot, size_t cap, const char *name, uint64_t hash)
@@ -225,7 +224,7 @@ int map_reserve(struct map *m, size_t n, struct err *e)
 
 int map_add(struct map *m, const char *name, size_t index, struct err *e)
 {
-    if (2 * (m->n + 1) > m->cap && map_reserve(m, m->n + 1, e))
+    if (2 * (m->n + 1) > m->cap && map_resize(m, m->cap ? 2 * m->cap : 64, e))
         return -1;
     uint64_t hash = hash_name(name);
     struct map_slot *s = map_slot(m->slot, m->cap, name, hash);

@@ -102,6 +102,8 @@ static struct place place_of(const struct tensor *t, size_t index)
 int table_sort(struct table *t, size_t from, struct err *e)
 {
     const size_t n = t->n - from;
+    if (n < 2)
+        return 0;
     struct tensor *const old = t->t + from;
     size_t i = 1;
     for (; i < n; i++) {
@@ -458,6 +460,18 @@ static int check_stream_end(const struct model *m, struct err *e)
                        "%s: %" PRIu64 " bytes follow the last tensor, which ends at byte %" PRIu64,
                        m->f[0].path, m->stream_pos - end, end);
     return 0;
+}
+
+int model_read_end(struct model *m, void *p, size_t n, struct err *e)
+{
+    bool at_end;
+    size_t got = 0;
+    if (m->random)
+        return io_pread(m->f[0].fd, m->f[0].path, m->f[0].size - n, p, n, e);
+    if (stream_skip(m, m->stream_end - n, &at_end, e) || (!at_end && stream_read(m->stream, p, n, &got, e)))
+        return -1;
+    m->stream_pos += got;
+    return got < n ? check_stream_end(m, e) : 0;
 }
 
 int model_finish(struct model *m, struct err *e)

@@ -77,6 +77,8 @@ int model_open(struct model *m, const char *path, struct err *e) MUST_USE;
 int model_read(struct model *m, size_t i, uint64_t off, void *p, size_t n, struct err *e) MUST_USE;
 /* The value of a metadata key, or NULL. */
 const char *model_meta(const struct model *m, const char *key);
+/* The last n bytes of the (only) file; of a stream, once its tensors were read. */
+int model_read_end(struct model *m, void *p, size_t n, struct err *e) MUST_USE;
 /* A pipe shows only at its end that it is complete: reads on to there, and fails
  * when bytes of a tensor are missing or bytes follow the last one.  Does nothing
  * when random: then model_open has compared the size of the file. */

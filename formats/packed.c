@@ -254,6 +254,9 @@ int packed_read(struct head *h, uint32_t file, struct arena *mem, struct table *
     if (version != PACKED_VERSION)
         return err_set(e, ERR_INPUT, "%s: packed file version %llu; this program reads version %d", h->path,
                        (unsigned long long)version, PACKED_VERSION);
+    if (get_le(h->p + AT_FLAGS, 4))
+        return err_set(e, ERR_INPUT, "%s: the packed file has flags (%llx) that this program does not know", h->path,
+                       (unsigned long long)get_le(h->p + AT_FLAGS, 4));
     if (manifest > payload || payload - manifest < PACKED_HEAD || payload > trailer || trailer > size)
         return err_set(e, ERR_INPUT, "%s: the head of the packed file has impossible lengths", h->path);
     if (h->file_size != UINT64_MAX && h->file_size != size)
@@ -271,39 +274,48 @@ int packed_read(struct head *h, uint32_t file, struct arena *mem, struct table *
     size_t before = t->n;
     int r = read_manifest(h, root, payload, trailer, file, mem, t, e);
     json_decref(root);
+    t->end = size; /* a stream must deliver the trailer too */
     if (!r && size - trailer != (t->n - before + 2) * 32)
         r = err_set(e, ERR_INPUT, "%s: the trailer of the packed file has the wrong size", h->path);
     return r;
 }
 
-int packed_check(const struct model *m, uint8_t source[32], struct err *e)
+/* The trailer is sound, and tensor i has the digest it says. */
+static int check_trailer(const struct model *m, const uint8_t *tail, const uint8_t (*digest)[32], uint8_t source[32],
+                         struct err *e)
 {
-    const struct model_file *f = &m->f[0];
-    size_t tail_size = (m->n + 2) * 32, piece = 1 << 20;
-    uint8_t *tail = mem_alloc(tail_size, 1, e), *p = mem_alloc(piece, 1, e), d[32];
-    int r = tail && p ? io_pread(f->fd, f->path, f->size - tail_size, tail, tail_size, e) : -1;
+    const char *path = m->f[0].path;
     struct sha256 s;
-    if (!r) {
-        sha256_init(&s);
-        sha256_put(&s, tail, tail_size - 32);
-        sha256_end(&s, d);
-        if (memcmp(d, tail + tail_size - 32, 32))
-            r = err_set(e, ERR_INPUT, "%s: the trailer of the packed file is damaged", f->path);
-    }
-    for (size_t i = 0; !r && i < m->n; i++) {
+    uint8_t d[32];
+    sha256_init(&s);
+    sha256_put(&s, tail, (m->n + 1) * 32);
+    sha256_end(&s, d);
+    if (memcmp(d, tail + (m->n + 1) * 32, 32))
+        return err_set(e, ERR_INPUT, "%s: the trailer of the packed file is damaged", path);
+    for (size_t i = 0; i < m->n; i++)
+        if (memcmp(digest[i], tail + 32 * i, 32))
+            return err_set(e, ERR_INPUT, "%s: tensor '%s': the packed bytes do not match their SHA-256", path,
+                           m->t[i].name);
+    memcpy(source, tail + 32 * m->n, 32);
+    return 0;
+}
+
+int packed_check(struct model *m, uint8_t (*digest)[32], uint8_t source[32], struct err *e)
+{
+    size_t tail_size = (m->n + 2) * 32, piece = 1 << 20;
+    uint8_t *tail = mem_alloc(tail_size, 1, e), *p = mem_alloc(piece, 1, e);
+    int r = tail && p ? model_read_end(m, tail, tail_size, e) : -1;
+    for (size_t i = 0; !r && m->random && i < m->n; i++) {
+        struct sha256 s;
         sha256_init(&s);
         for (uint64_t done = 0; !r && done < m->t[i].size; done += piece) {
             size_t k = (size_t)min_u64(piece, m->t[i].size - done);
-            r = io_pread(f->fd, f->path, m->t[i].off + done, p, k, e);
+            r = model_read(m, i, done, p, k, e);
             sha256_put(&s, p, r ? 0 : k);
         }
-        sha256_end(&s, d);
-        if (!r && memcmp(d, tail + 32 * i, 32))
-            r = err_set(e, ERR_INPUT, "%s: tensor '%s': the packed bytes do not match their SHA-256", f->path,
-                        m->t[i].name);
+        sha256_end(&s, digest[i]);
     }
-    if (!r)
-        memcpy(source, tail + tail_size - 64, 32);
+    r = r ? r : check_trailer(m, tail, (const uint8_t (*)[32])digest, source, e);
     free(p);
     free(tail);
     return r;

@@ -1,7 +1,9 @@
 /* How a tensor is cut into boxes: whole block rows, a few MiB, few pieces. */
 #include "quantizers/plan.h"
 
-enum { BOX_BYTES = 4 << 20, BOX_GOOD = 2 << 20 };
+/* 128 rows of the widest common matrix, 18432 columns of BF16, are one contiguous
+ * read; with the codes that come out a worker stays below 8 MiB. */
+enum { BOX_BYTES = 9 << 19, BOX_GOOD = 2 << 20 };
 
 static uint64_t gcd(uint64_t a, uint64_t b) { return b ? gcd(b, a % b) : a; }
 

@@ -3,6 +3,17 @@
 
 #include <math.h>
 
+/* A scale that is NaN, infinite or negative (E8M0 code 255 is NaN) is no scale. */
+static int check_scales(const struct op *op, const float *scale, size_t n, uint64_t row, struct err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!(scale[i] >= 0) || isinf(scale[i]))
+            return err_set(e, ERR_INPUT, "%s: tensor '%s': the scale of row %llu, block %zu is %g",
+                           op->src->f[op->src->t[op->in[1]].file].path, op->src->t[op->in[1]].name,
+                           (unsigned long long)row, i, (double)scale[i]);
+    return 0;
+}
+
 /* Counts what one row of the result lost against the exact product, which a
  * double holds: 4 or 8 bits of code times 24 bits of scale. */
 static int count_row(const struct op *op, const uint8_t *q, const float *f, size_t cols, size_t block,
@@ -47,6 +58,8 @@ static int decode_box(const struct op *op, struct active *a, unsigned pass, uint
     for (size_t r = 0; r < b->rows; r++) {
         const uint8_t *q = in + r * stride;
         bool clean = values_scales(&v, b->batch, b->row + r, b->col, b->cols, scale, &block);
+        if (!clean && check_scales(op, scale, ceil_div(b->cols, block), b->row + r, e))
+            return -1;
         values_row(&v, w->k, q, b->cols, scale, block, f);
         narrow(w, op->dtype, f, out + r * width, b->cols);
         if ((!clean || lossy) && count_row(op, q, f, b->cols, block, scale, out + r * width, &w->n, e))

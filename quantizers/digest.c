@@ -149,23 +149,27 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-int model_digest(const struct model *m, const uint8_t (*digest)[32], uint8_t out[32], struct err *e)
+int model_digest(const struct model *m, const uint8_t (*digest)[32], const bool *used, uint8_t out[32],
+                 struct err *e)
 {
     struct arena mem = {0};
     char **line = arena_array(&mem, m->n, sizeof *line, e);
     int r = line ? 0 : -1;
+    size_t n = 0;
     for (size_t i = 0; !r && i < m->n; i++) {
+        if (used && !used[i])
+            continue;
         char hex[65], shape[256];
         sha256_hex(digest[i], hex);
-        line[i] = arena_printf(&mem, e, "%s  %s %s %s\n", hex, m->t[i].name, dtype_name(m->t[i].dtype),
+        line[n] = arena_printf(&mem, e, "%s  %s %s %s\n", hex, m->t[i].name, dtype_name(m->t[i].dtype),
                                tensor_shape(&m->t[i], shape));
-        r = line[i] ? 0 : -1;
+        r = line[n++] ? 0 : -1;
     }
     if (!r) {
         struct sha256 h;
-        qsort(line, m->n, sizeof *line, by_text);
+        qsort(line, n, sizeof *line, by_text);
         sha256_init(&h);
-        for (size_t i = 0; i < m->n; i++)
+        for (size_t i = 0; i < n; i++)
             sha256_put(&h, line[i], strlen(line[i]));
         sha256_end(&h, out);
     }

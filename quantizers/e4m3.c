@@ -10,12 +10,10 @@ uint8_t e4m3_encode(float x, enum overflow o)
     const uint32_t u = f32_bits(x), mag = u & 0x7fffffff;
     const uint8_t sign = (uint8_t)(u >> 31 << 7);
 
-    if (mag > 0x7f800000)
+    /* 464, half way to the 480 that does not exist, still is 448. */
+    if (o == OVERFLOW_NAN && mag > 0x43e80000)
         return sign | 0x7f;
-    const uint32_t code = narrow_rne(mag, 3, 7);
-    if (code > 0x7e)
-        return sign | (o == OVERFLOW_SATURATE ? 0x7e : 0x7f);
-    return (uint8_t)(sign | code);
+    return sign | narrow_e4m3(mag);
 }
 
 float e4m3_decode(uint8_t code)

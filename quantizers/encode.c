@@ -79,31 +79,15 @@ static float finite_amax(const struct panel *p, size_t block)
     return amax;
 }
 
-/* --nonfinite=saturate: Inf becomes the largest code, NaN stays NaN. */
-static int encode_nonfinite(const struct op *op, const struct panel *p, size_t block, float scale, uint8_t *q,
-                            size_t qstride, struct kern_count *n, struct err *e)
+/* --nonfinite=saturate: the kernels make Inf the largest code and keep NaN,
+ * for which INT8 has none. */
+static int refuse_nan(const struct op *op, const struct panel *p, struct err *e)
 {
-    const struct scheme *s = op->to->scheme;
-    size_t c0 = block * p->block, c1 = min_u64(c0 + p->block, p->cols);
     for (size_t r = 0; r < p->rows; r++)
-        for (size_t c = c0; c < c1; c++) {
-            float x = src_value(p->src, p->x + r * p->stride, c);
-            uint8_t *out = q + r * qstride + c;
-            if (s->elem == DT_F8_E4M3) {
-                *out = e4m3_encode(x / scale, OVERFLOW_SATURATE);
-                n->inexact += !isnan(x) && (double)e4m3_decode(*out) * scale != (double)x;
-                n->flushed += x != 0 && !(*out & 0x7f);
-            } else if (isnan(x)) {
+        for (size_t c = 0; c < p->cols; c++)
+            if (isnan(src_value(p->src, p->x + r * p->stride, c)))
                 return err_set(e, ERR_INPUT, "%s: tensor '%s': NaN has no INT8 code",
                                op->src->f[op->src->t[op->in[0]].file].path, tensor_name(op));
-            } else {
-                float y = isinf(x) ? copysignf(127, x) : nearbyintf(x / scale);
-                *out = (uint8_t)(int8_t)(y > 127 ? 127 : y < -127 ? -127 : y);
-                n->inexact += (double)(int8_t)*out * scale != (double)x;
-                n->flushed += x != 0 && !*out;
-            }
-            n->saturated += isinf(x);
-        }
     return 0;
 }
 
@@ -159,13 +143,9 @@ static int encode_panel(const struct op *op, const struct panel *p, const struct
         if (derive(op, amax, p->blocks, &mine, e))
             return -1;
     }
-    if (!bad) {
-        run_kernels(op, w, p, s, q, qstride, &w->n.n);
-        return 0;
-    }
-    for (size_t i = 0; i < p->blocks; i++)
-        if (encode_nonfinite(op, p, i, s->code ? ue8m0_decode(s->code[i]) : s->value[i], q, qstride, &w->n.n, e))
-            return -1;
+    if (bad && op->to->scheme->elem == DT_I8 && refuse_nan(op, p, e))
+        return -1;
+    run_kernels(op, w, p, s, q, qstride, &w->n.n);
     return 0;
 }
 

@@ -11,11 +11,11 @@
  * and 15), E4M3 subnormals being F16 subnormals.  The conversion to FP32 is
  * exact and has no slow case for subnormals, unlike a multiplication; the 2^8
  * goes into the scale, so that there is still one rounding. */
-static ALWAYS_INLINE void value16(const uint8_t *q, __m256 scale, float *y)
+static ALWAYS_INLINE void value16(const uint8_t *q, __m256 scale, __m256i fields, float *y)
 {
     const __m256i w = _mm256_cvtepi8_epi16(loadu128(q));
     /* The sign extension fills bits 15 and 14; F16 wants it in 15 alone. */
-    const __m256i h = _mm256_and_si256(_mm256_slli_epi16(w, 7), _mm256_set1_epi16((short)0xbfff));
+    const __m256i h = _mm256_and_si256(_mm256_slli_epi16(w, 7), fields);
     const __m256 a = _mm256_cvtph_ps(_mm256_castsi256_si128(h));
     const __m256 b = _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1));
 
@@ -23,31 +23,63 @@ static ALWAYS_INLINE void value16(const uint8_t *q, __m256 scale, float *y)
     _mm256_storeu_ps(y + 8, _mm256_mul_ps(b, scale));
 }
 
+/* The C kernel on n elements of one block. */
+static __attribute__((noinline)) void plain_e4m3(const uint8_t *q, size_t n, const float *scale,
+                                                 float *y)
+{
+    kern_avx2_plain.dec_e4m3(q, 0, 1, n, n, scale, y, 0);
+}
+
+/* n elements with one scale, n a multiple of 32. */
+static ALWAYS_INLINE void decode(const uint8_t *q, size_t n, const float *scale, __m256i nan,
+                                 __m256i fields, float *y)
+{
+    const __m256 by = _mm256_set1_ps(*scale * 256);
+
+    if (!LIKELY(fabsf(*scale) < 0x1p119f)) {
+        plain_e4m3(q, n, scale, y);
+        return;
+    }
+    for (size_t i = 0; i < n; i += 32) {
+        const __m256i mag = _mm256_and_si256(loadu(q + i), nan);
+
+        if (LIKELY(_mm256_movemask_epi8(_mm256_cmpeq_epi8(mag, nan)) == 0)) {
+            value16(q + i, by, fields, y + i);
+            value16(q + i + 16, by, fields, y + i + 16);
+        } else {
+            plain_e4m3(q + i, 32, scale, y + i);
+        }
+    }
+}
+
 static void dec_e4m3(const uint8_t *q, size_t qstride, size_t rows, size_t cols, size_t block,
                      const float *scale, float *y, size_t ystride)
 {
-    const __m256i nan = _mm256_set1_epi8(0x7f);
+    const __m256i nan = keep(_mm256_set1_epi8(0x7f));
+    const __m256i fields = keep(_mm256_set1_epi16((short)0xbfff));
 
-    for (size_t r = 0; r < rows; r++, q += qstride, y = (float *)(void *)((char *)y + ystride))
-        for (size_t c = 0, b = 0; c < cols; b++) {
-            const size_t stop = c + smaller(block, cols - c);
-            const __m256 by = _mm256_set1_ps(scale[b] * 256);
+    block = smaller(block, cols);
+    for (size_t r = 0; r < rows; r++, q += qstride, y = (float *)(void *)((char *)y + ystride)) {
+        const float *by = scale;
+        size_t c = 0;
 
-            if (fabsf(scale[b]) < 0x1p119f)
-                for (; c + 32 <= stop; c += 32) {
-                    const __m256i mag = _mm256_and_si256(loadu(q + c), nan);
+        if (block == 32)
+            for (; cols - c >= 32; c += 32)
+                decode(q + c, 32, by++, nan, fields, y + c);
+        else if (block == 128)
+            for (; cols - c >= 128; c += 128)
+                decode(q + c, 128, by++, nan, fields, y + c);
+        while (c < cols) {
+            const size_t n = smaller(block, cols - c), whole = n - n % 32;
 
-                    if (!LIKELY(_mm256_movemask_epi8(_mm256_cmpeq_epi8(mag, nan)) == 0)) {
-                        kern_avx2_plain.dec_e4m3(q + c, 0, 1, 32, 32, scale + b, y + c, 0);
-                        continue;
-                    }
-                    value16(q + c, by, y + c);
-                    value16(q + c + 16, by, y + c + 16);
-                }
-            if (c < stop)
-                kern_avx2_plain.dec_e4m3(q + c, 0, 1, stop - c, stop - c, scale + b, y + c, 0);
-            c = stop;
+            if (whole)
+                decode(q + c, whole, by, nan, fields, y + c);
+            if (n > whole)
+                plain_e4m3(q + c + whole, n - whole, by, y + c + whole);
+            by++;
+            c += n;
         }
+    }
 }
 
 static void dec_int8(const int8_t *q, size_t qstride, size_t rows, size_t cols, size_t block,
@@ -84,10 +116,9 @@ struct half {
 
 /* x*x, x*y and y*y of FP32 numbers are exact in double, so the fused
  * operations round as a product and an addition do; d*d is not exact. */
-static ALWAYS_INLINE void error8(const float *x, const float *y, struct half *h)
+static ALWAYS_INLINE void error8(const float *x, const float *y, __m256 sign, struct half *h)
 {
     const __m256 vx = _mm256_loadu_ps(x), vy = _mm256_loadu_ps(y);
-    const __m256 sign = _mm256_castsi256_ps(_mm256_set1_epi32((int)0x80000000));
     const __m256 away = _mm256_andnot_ps(sign, _mm256_sub_ps(vy, vx));
 
     h->max = _mm256_max_ps(away, h->max);   /* a NaN leaves max as it is */
@@ -110,15 +141,16 @@ static ALWAYS_INLINE void error8(const float *x, const float *y, struct half *h)
 static __attribute__((noinline)) void error_half(const float *x, const float *y, size_t n,
                                                  struct half *half)
 {
+    const __m256 sign = keep_ps(_mm256_set1_ps(-0.0f));
     struct half h = *half;
     size_t i = 0;
 
     for (; i + 32 <= n; i += 32) {
-        error8(x + i, y + i, &h);
-        error8(x + i + 16, y + i + 16, &h);
+        error8(x + i, y + i, sign, &h);
+        error8(x + i + 16, y + i + 16, sign, &h);
     }
     if (i < n)
-        error8(x + i, y + i, &h);
+        error8(x + i, y + i, sign, &h);
     *half = h;
 }
 
@@ -154,8 +186,8 @@ static void error(const float *x, const float *y, size_t n, struct kern_error *o
 
             memcpy(a, x + i, m * sizeof *a);
             memcpy(b, y + i, m * sizeof *b);
-            error8(a, b, &lo);
-            error8(a + 8, b + 8, &hi);
+            error8(a, b, _mm256_set1_ps(-0.0f), &lo);
+            error8(a + 8, b + 8, _mm256_set1_ps(-0.0f), &hi);
             out->equal -= 16 - m;
         }
         i += m;

@@ -5,9 +5,11 @@
 #include "quantizers/kern.h"
 
 #include "quantizers/kern_sum.h"
+#include "quantizers/narrow.h"
 #include "quantizers/num.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 /* Element i of a row of unknown alignment, as FP32. */
 static inline float load(const uint8_t *row, size_t i, enum src s)
@@ -43,6 +45,9 @@ static inline float mag_value(uint32_t mag, enum src s)
         return f32_from(mag);
     return s == SRC_BF16 ? bf16_decode((uint16_t)mag) : f16_decode((uint16_t)mag);
 }
+
+/* e4m3_decode of all codes: the encoders decode every code that they make. */
+static float e4m3_value[256];
 
 static inline size_t smaller(size_t a, size_t b)
 {
@@ -81,17 +86,26 @@ static inline void amax(const uint8_t *x, size_t stride, size_t rows, size_t col
 /* ---- encoders ---------------------------------------------------------- */
 
 /* Counts one element: x is the source, back its code's value, exactly. */
-static inline void count(struct kern_count *n, float x, double back, bool over)
+static inline void count(struct kern_count *n, float x, double back, bool zero, bool over)
 {
-    n->inexact += !(back == (double)x);
-    n->flushed += (back == 0) & (x != 0);
+    n->inexact += back != (double)x;
+    n->flushed += zero & (f32_bits(x) << 1 != 0);
     n->saturated += over;
+}
+
+static inline void add(struct kern_count *to, const struct kern_count *n)
+{
+    to->inexact += n->inexact;
+    to->flushed += n->flushed;
+    to->saturated += n->saturated;
 }
 
 static inline void enc_pow2(const uint8_t *x, size_t stride, size_t rows, size_t cols, size_t block,
                             const uint8_t *code, uint8_t *q, size_t qstride,
                             struct kern_count *n, enum src s)
 {
+    struct kern_count t = { 0 };
+
     for (size_t r = 0; r < rows; r++, x += stride, q += qstride)
         for (size_t c = 0, b = 0; c < cols; b++) {
             const float scale = ue8m0_decode(code[b]);
@@ -103,34 +117,40 @@ static inline void enc_pow2(const uint8_t *x, size_t stride, size_t rows, size_t
                 /* Inexact only when it underflows FP32: then it is far below
                  * the smallest code and becomes zero in any case. */
                 const float y = fabsf(v) * inverse;
-                const uint8_t mag = e4m3_encode(y, OVERFLOW_SATURATE);
+                const uint8_t mag = narrow_e4m3(f32_bits(y));
 
                 q[c] = (uint8_t)(mag | (f32_bits(v) >> 31 << 7));
-                count(n, v, (double)e4m3_decode(q[c]) * scale, y > 464);
+                count(&t, v, (double)e4m3_value[q[c]] * scale, mag == 0, y > 464);
             }
         }
+    add(n, &t);
 }
 
 static inline void enc_f32(const uint8_t *x, size_t stride, size_t rows, size_t cols, size_t block,
                            const float *scale, uint8_t *q, size_t qstride,
                            struct kern_count *n, enum src s)
 {
+    struct kern_count t = { 0 };
+
     for (size_t r = 0; r < rows; r++, x += stride, q += qstride)
         for (size_t c = 0, b = 0; c < cols; b++)
             for (const size_t stop = c + smaller(block, cols - c); c < stop; c++) {
                 const float v = load(x, c, s), y = fabsf(v) / scale[b];
-                const uint8_t mag = e4m3_encode(y, OVERFLOW_SATURATE);
+                const uint8_t mag = narrow_e4m3(f32_bits(y));
 
                 q[c] = (uint8_t)(mag | (f32_bits(v) >> 31 << 7));
                 /* 4 bits times 24 bits: exact in double */
-                count(n, v, (double)e4m3_decode(q[c]) * scale[b], y > 464);
+                count(&t, v, (double)e4m3_value[q[c]] * scale[b], mag == 0, y > 464);
             }
+    add(n, &t);
 }
 
 static inline void enc_i8(const uint8_t *x, size_t stride, size_t rows, size_t cols, size_t block,
                           const float *scale, int8_t *q, size_t qstride,
                           struct kern_count *n, enum src s)
 {
+    struct kern_count t = { 0 };
+
     for (size_t r = 0; r < rows; r++, x += stride, q += qstride)
         for (size_t c = 0, b = 0; c < cols; b++)
             for (const size_t stop = c + smaller(block, cols - c); c < stop; c++) {
@@ -138,8 +158,9 @@ static inline void enc_i8(const uint8_t *x, size_t stride, size_t rows, size_t c
 
                 q[c] = (int8_t)num_int8.encode(y, OVERFLOW_SATURATE);
                 /* 127.5 is the first magnitude that rounds beyond 127 */
-                count(n, v, (double)q[c] * scale[b], fabsf(y) >= 127.5f);
+                count(&t, v, (double)q[c] * scale[b], q[c] == 0, fabsf(y) >= 127.5f);
             }
+    add(n, &t);
 }
 
 /* ---- decoders ---------------------------------------------------------- */
@@ -152,7 +173,7 @@ static void dec_e4m3(const uint8_t *q, size_t qstride, size_t rows, size_t cols,
     for (size_t r = 0; r < rows; r++, q += qstride, out += ystride)
         for (size_t c = 0, b = 0; c < cols; b++)
             for (const size_t stop = c + smaller(block, cols - c); c < stop; c++) {
-                const float value = e4m3_decode(q[c]);
+                const float value = e4m3_value[q[c]];
                 /* NaN is kept apart: which NaN a product gives is not portable */
                 const float v = value == value ? value * scale[b] : value;
 
@@ -254,6 +275,8 @@ ENTRIES(f32, SRC_F32)
 
 void kern_fill_c(struct kern *k)
 {
+    for (int code = 0; code < 256; code++)
+        e4m3_value[code] = e4m3_decode((uint8_t)code);
     *k = (struct kern){
         .name = "c",
         .amax = { amax_bf16, amax_f16, amax_f32 },

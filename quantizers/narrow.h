@@ -34,4 +34,15 @@ static inline uint32_t narrow_rne(uint32_t mag, int mbits, int bias)
     return e < e_min ? q : q + ((uint32_t)(e - e_min) << mbits);
 }
 
+/* E4M3 without sign: the saturating code of an FP32 magnitude, NaN included.
+ * Inline, for e4m3_encode and for the loops of the plain C kernels. */
+static inline uint8_t narrow_e4m3(uint32_t mag)
+{
+    if (mag > 0x7f800000)
+        return 0x7f;
+    const uint32_t code = narrow_rne(mag, 3, 7);
+
+    return (uint8_t)(code > 0x7e ? 0x7e : code);
+}
+
 #endif

@@ -107,6 +107,7 @@ static const struct { const char *pattern, *why; } kept[] = {
     {"*lm_head*", "the output head"},
     {"*shared_head*", "the output head"},
     {"head.weight", "the output head"},
+    {"*predictions.decoder*", "the output head"},
     {"output.weight", "the output head"},
     {"*.mlp.gate.weight", "a router"},
     {"*.ffn.gate.weight", "a router"},

@@ -177,7 +177,7 @@ static const uint8_t *fetch(struct run *r, const struct claim *c, struct work *w
     if (is_flat(op) ? model_read(r->p->src, i, c->b.col, p, c->b.cols, e)
                     : box_read(&s, &c->b, p, width, &w->tmp, e))
         return NULL;
-    if (!r->p->src->random && r->digest) {
+    if (!r->p->src->random && r->digest && !s.held) {
         if (c->box == 0)
             sha256_init(&r->sha);
         sha256_put(&r->sha, p, c->b.rows * width);
@@ -448,7 +448,8 @@ int run_plan(struct plan *p, struct sink *sink, const size_t *slot, const struct
     }
     /* What a stream holds after the last tensor any op wanted. */
     if (!result && !p->src->random && p->src->n
-        && (advance(&r, p->src->n - 1, false, e) || model_finish(p->src, e)))
+        && (advance(&r, p->src->n - 1, false, e)
+            || (!(r.digest && p->src->container == CONTAINER_PACKED) && model_finish(p->src, e))))
         result = -1;
     for (size_t i = 0; r.st && r.held && i < p->nops; i++)
         close_op(&r, i);

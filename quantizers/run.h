@@ -12,13 +12,14 @@ struct progress {
 struct run_options {
     unsigned threads;          /* at least 1 */
     const bool *skip_op;       /* ops that are done already, or NULL */
-    bool digest;               /* SHA-256 of every source tensor that passes by (stream sources) */
     void (*progress)(void *ctx, const struct progress *p); /* about five times a second, from the calling thread */
     void *progress_ctx;
 };
 /* sink may be NULL: results are thrown away (verify). slot[i] is the sink slot
  * of plan output i. On failure the sentence is that of the earliest box that
- * failed, whatever the number of threads. digest: one per source tensor, or NULL. */
+ * failed, whatever the number of threads. digest, or NULL: of a stream, the
+ * SHA-256 of the bytes of every tensor as they lie in it; the end of a packed
+ * stream is then left to the caller (packed_check, model_finish). */
 int run_plan(struct plan *p, struct sink *sink, const size_t *slot, const struct run_options *opt,
              uint8_t (*digest)[32], struct err *e) MUST_USE;
 
@@ -27,7 +28,8 @@ int run_digest(struct model *m, unsigned threads, uint8_t (*digest)[32], struct 
 /* Of the sink's slots. */
 int run_sink_digest(struct sink *s, unsigned threads, uint8_t (*digest)[32], struct err *e) MUST_USE;
 /* The order-independent digest of a model: SHA-256 over the sorted lines
- * "SHA256  NAME DTYPE [SHAPE]\n", one per tensor. */
-int model_digest(const struct model *m, const uint8_t (*digest)[32], uint8_t out[32], struct err *e) MUST_USE;
+ * "SHA256  NAME DTYPE [SHAPE]\n", one per tensor (for which used[i] is true, unless used is NULL). */
+int model_digest(const struct model *m, const uint8_t (*digest)[32], const bool *used, uint8_t out[32],
+                 struct err *e) MUST_USE;
 
 #endif

@@ -6,23 +6,31 @@
 
 #include "quantizers/num.h"
 
-/* Rules that give a UE8M0 code. */
+/* Rules that give a UE8M0 code.  Some make a code 0 (2^-127) or 255 (NaN) out
+ * of a tiny or non-finite amax, or wrap, because their project does; only
+ * "smallest" and "ds" promise 1..254. */
 struct scale_rule {
     const char *name;     /* "smallest", "ds", "rceil", "floor" ... as in octavo-schemes(7) */
     const char *title;    /* whose rule it is and what it does, one line */
     const char *source;   /* project and file, or paper */
-    enum dtype elem;      /* DT_F8_E4M3, DT_F4, or DT_COUNT when the rule is defined for any element format */
+    enum dtype elem;      /* DT_F8_E4M3, DT_F4, or DT_COUNT when the rule is defined for any
+                           * element format */
     bool default_;
-    /* amax >= 0 and finite.  Returns 0..255. */
+    /* amax >= 0.  Returns 0..255.  Callers refuse Inf and NaN; what a rule
+     * makes of them is what its project does, where that is defined, else 255.
+     * elem gives max, emax and mbits; rules for one format do not look at it. */
     uint8_t (*code)(float amax, const struct num *elem);
 };
 extern const struct scale_rule scale_rules[];
 extern const size_t scale_rule_count;
 const struct scale_rule *scale_rule_find(const char *name);
-/* "smallest": the smallest power of two with amax / 2^e <= max, clamped to 1..254; 127 for a block of zeros. */
+/* "smallest": the smallest power of two with amax / 2^e <= max, clamped to
+ * 1..254; 127 for a block of zeros. */
 uint8_t scale_smallest(float amax, const struct num *elem);
 
-/* Rules that give an F32 scale. */
+/* Rules that give an F32 scale: always positive, and normal, since a quotient
+ * below 2^-126 (or zero) is replaced by 2^-126; a block of zeros gets what the
+ * rule's title says. */
 struct scale_rule_f32 {
     const char *name, *title, *source;
     enum dtype elem;      /* DT_F8_E4M3 or DT_I8 */

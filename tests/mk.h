@@ -5,6 +5,15 @@
 
 #include "formats/mem.h"
 
+/* Built with AddressSanitizer: its allocator ends the program where malloc returns NULL. */
+#if defined __SANITIZE_ADDRESS__
+#define MK_SANITIZED 1
+#elif defined __has_feature
+#if __has_feature(address_sanitizer)
+#define MK_SANITIZED 1
+#endif
+#endif
+
 /* A tensor of an image. shape as JSON, "[2,3]"; data may be NULL: bytes 1, 2, 3 ... */
 struct mk_tensor {
     const char *name, *dtype, *shape;

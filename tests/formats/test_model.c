@@ -44,7 +44,8 @@ Test(model, compressed_files_are_streams_with_the_same_bytes)
 {
     char *const dir = mk_tmpdir();
     struct buf plain = mk_safetensors(two, 2, NULL);
-    struct buf image[3] = {plain, mk_gzip(plain.s, plain.n), mk_zstd(plain.s, plain.n)};
+    struct buf gz = mk_gzip(plain.s, plain.n), zst = mk_zstd(plain.s, plain.n);
+    const struct buf image[3] = {plain, gz, zst};
     for (int i = 0; i < 3; i++) {
         struct model m;
         struct err e = {0};
@@ -57,8 +58,10 @@ Test(model, compressed_files_are_streams_with_the_same_bytes)
         cr_assert_eq(memcmp(p, plain.s + plain.n - 21, 21), 0);
         cr_assert_eq(model_finish(&m, &e), 0, "%s", e.msg);
         model_close(&m);
-        buf_free(&image[i]);
     }
+    buf_free(&plain);
+    buf_free(&gz);
+    buf_free(&zst);
     mk_rmdir(dir);
 }
 

@@ -159,7 +159,8 @@ static const char *context(const struct kern *k, const char *what, int s, const 
 
     snprintf(text, sizeof text,
              "%s %s src %d: %zu x %zu, block %zu, strides %zu %zu, %s; OCTAVO_SEED=%llu", k->name,
-             what, s, z->rows, z->cols, z->block, z->stride, z->qstride, z->front ? "front" : "back",
+             what, s, z->rows, z->cols, z->block, z->stride, z->qstride,
+             z->front ? "front" : "back",
              (unsigned long long)oracle_seed());
     return text;
 }
@@ -397,4 +398,56 @@ Test(levels, equal_c_when_large)
     check_count(&a, &b, "enc_int8");
     check_error(c, k, fx, fy, N);
     check_error(c, k, fx, fx, N);
+}
+
+/* Vectors of equal elements: every lane of a counter counts every time. */
+Test(levels, counters_do_not_overflow)
+{
+    enum { N = 300 * 128 };
+    static const size_t block[] = { 32, 96, 128, N };
+    static float x[N];
+    static uint8_t q[N], code[N / 32];
+    static float scale[N / 32];
+
+    for (size_t i = 0; i < COUNT(scale); i++) {
+        scale[i] = 1;
+        code[i] = 127;
+    }
+    for (size_t i = 0; i < COUNT(block); i++)
+        for (int tiny = 0; tiny < 2; tiny++)
+            for (const char *const *l = (const char *const[]){ "c", "avx2", NULL }; *l; l++) {
+                const struct kern *const k = kern_level(*l);
+                struct kern_count n = { 0 };
+
+                if (!k)
+                    continue;
+                for (size_t j = 0; j < N; j++)
+                    x[j] = tiny ? 0x1p-20f : 1;
+                k->enc_e4m3_pow2[SRC_F32](x, 0, 1, N, block[i], code, q, 0, &n);
+                k->enc_e4m3_f32[SRC_F32](x, 0, 1, N, block[i], scale, q, 0, &n);
+                k->enc_int8[SRC_F32](x, 0, 1, N, block[i], scale, (int8_t *)q, 0, &n);
+                check_count(&(struct kern_count){ tiny * 3 * N, tiny * 3 * N, 0 }, &n, k->name);
+            }
+}
+
+/* A difference that FP32 cannot hold: code 1 times this scale is x * (1 + 2^-23),
+ * and x is already subnormal. */
+Test(levels, exactness_at_the_edge_of_fp32)
+{
+    static const float scale = 0x1.000002p-120f;
+    float x[64];
+    uint8_t q[64];
+
+    for (size_t i = 0; i < COUNT(x); i++)
+        x[i] = 0x1p-129f;
+    for (const char *const *l = (const char *const[]){ "c", "avx2", NULL }; *l; l++) {
+        const struct kern *const k = kern_level(*l);
+        struct kern_count n = { 0 };
+
+        if (!k)
+            continue;
+        k->enc_e4m3_f32[SRC_F32](x, 0, 1, COUNT(x), COUNT(x), &scale, q, 0, &n);
+        cr_assert_eq(q[0], 1);
+        check_count(&(struct kern_count){ COUNT(x), 0, 0 }, &n, k->name);
+    }
 }

@@ -1,0 +1,403 @@
+/* Makes models to measure with; the same arguments give the same bytes.
+ *
+ *     mkmodel OUT.safetensors SIZE_MB [SEED]
+ *         BF16 weights in the shapes of Llama, DeepSeek and a vision tower: widths that
+ *         are powers of two and that are not, rows and columns that are no multiple of
+ *         128, norms, one embedding, one pruned and one outlier-dominated matrix.  A
+ *         small SIZE_MB takes rows away and leaves the widths as they are.
+ *     mkmodel --tensor ROWS COLS OUT.safetensors [SEED]
+ *         one matrix
+ *     mkmodel --headers TENSORS OUTDIR
+ *         the first TENSORS names of DeepSeek-V3 (all: 91991) in 163 shards with an
+ *         index; there is nothing behind the headers but a hole
+ *
+ * Weights are Gaussian with sigma 0.02, one in 2000 eight times as large. */
+#include "quantizers/num.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void die(const char *what)
+{
+    fprintf(stderr, "bench-mkmodel: %s: %s\n", what, strerror(errno));
+    exit(4);
+}
+
+static void *need(void *p)
+{
+    if (!p)
+        die("memory");
+    return p;
+}
+
+/* ---- values -------------------------------------------------------------- */
+
+static uint64_t next(uint64_t *s)
+{
+    *s ^= *s << 13;
+    *s ^= *s >> 7;
+    return *s ^= *s << 17;
+}
+
+enum { TABLE = 1 << 16 };
+static uint16_t table[TABLE];
+
+/* No function of libm: the bytes must not depend on whose it is. */
+static void fill_table(uint64_t seed)
+{
+    uint64_t s = 0x9e3779b97f4a7c15 ^ (seed << 20);
+
+    for (int i = 0; i < TABLE; i++) {
+        double sum = -6;
+        for (int k = 0; k < 12; k++)
+            sum += (double)(next(&s) >> 11) * 0x1p-53;
+        table[i] = bf16_encode((float)(sum * 0.02 * (i % 2000 == 77 ? 8 : 1)));
+    }
+}
+
+enum kind { NORMAL, NORM, PRUNED, OUTLIERS };
+
+/* n is a multiple of 4. */
+static void fill(uint16_t *p, size_t n, enum kind kind, uint64_t *s)
+{
+    for (size_t i = 0; i < n; i += 4) {
+        uint64_t x = next(s);
+        p[i] = table[x & 0xffff];
+        p[i + 1] = table[x >> 16 & 0xffff];
+        p[i + 2] = table[x >> 32 & 0xffff];
+        p[i + 3] = table[x >> 48];
+        if (kind == PRUNED) {
+            x = *s * 0x9e3779b97f4a7c15;
+            for (int k = 0; k < 4; k++)
+                p[i + k] = x >> (60 + k) & 1 ? p[i + k] : 0;
+        }
+    }
+    /* Scales so large that most of what is left is subnormal in E4M3. */
+    for (size_t i = 0; kind == OUTLIERS && i < n; i += 64)
+        p[i] = bf16_encode(bf16_decode(p[i]) * 32768);
+    for (size_t i = 0; kind == NORM && i < n; i++)
+        p[i] = bf16_encode(1 + bf16_decode(p[i]));
+}
+
+/* ---- a model ------------------------------------------------------------- */
+
+/* One of each per layer; rows 0: a norm. */
+static const struct shape {
+    const char *name;
+    uint32_t rows, cols;
+    enum kind kind;
+} shapes[] = {
+    { "model.layers.%d.input_layernorm.weight", 0, 4096, NORM },
+    { "model.layers.%d.self_attn.q_proj.weight", 4096, 4096, NORMAL },
+    { "model.layers.%d.self_attn.k_proj.weight", 1024, 4096, NORMAL },
+    { "model.layers.%d.self_attn.v_proj.weight", 1024, 4096, NORMAL },
+    { "model.layers.%d.self_attn.o_proj.weight", 4096, 4096, NORMAL },
+    { "model.layers.%d.post_attention_layernorm.weight", 0, 4096, NORM },
+    { "model.layers.%d.mlp.gate_proj.weight", 14336, 4096, NORMAL },
+    { "model.layers.%d.mlp.up_proj.weight", 14336, 4096, PRUNED },
+    { "model.layers.%d.mlp.down_proj.weight", 4096, 14336, NORMAL },
+    { "model.deep.%d.self_attn.q_a_proj.weight", 1536, 7168, NORMAL },
+    { "model.deep.%d.self_attn.q_a_layernorm.weight", 0, 1536, NORM },
+    { "model.deep.%d.self_attn.q_b_proj.weight", 24576, 1536, NORMAL },
+    { "model.deep.%d.self_attn.kv_a_proj_with_mqa.weight", 576, 7168, NORMAL },
+    { "model.deep.%d.self_attn.kv_b_proj.weight", 32768, 512, NORMAL },
+    { "model.deep.%d.mlp.gate_proj.weight", 18432, 7168, NORMAL },
+    { "model.deep.%d.mlp.down_proj.weight", 7168, 18432, NORMAL },
+    { "model.deep.%d.mlp.experts.0.gate_proj.weight", 2048, 7168, OUTLIERS },
+    { "model.deep.%d.mlp.experts.0.down_proj.weight", 7168, 2048, NORMAL },
+    { "model.odd.%d.mlp.fc1.weight", 4304, 1152, NORMAL },
+    { "model.odd.%d.mlp.fc2.weight", 1152, 4304, NORMAL },
+    { "model.odd.%d.mlp.down_proj.weight", 2880, 2880, NORMAL },
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes, NAME = 96, ENTRY = 256 };
+
+struct tensor {
+    char name[NAME];
+    uint64_t rows, cols;   /* rows 0: one dimension */
+    enum kind kind;
+};
+
+static uint64_t bytes_of(const struct tensor *t) { return (t->rows ? t->rows : 1) * t->cols * 2; }
+
+static void put(int fd, const void *p, size_t n, const char *path)
+{
+    for (const char *s = p; n;) {
+        const ssize_t k = write(fd, s, n);
+        if (k < 0 && errno != EINTR)
+            die(path);
+        s += k > 0 ? k : 0;
+        n -= k > 0 ? (size_t)k : 0;
+    }
+}
+
+/* "length, JSON, white space up to a multiple of 8". */
+static size_t close_header(char *p, size_t n)
+{
+    p[n++] = '}';
+    while (n % 8)
+        p[n++] = ' ';
+    for (int i = 0; i < 8; i++)
+        p[i] = (char)((n - 8) >> 8 * i);
+    return n;
+}
+
+static size_t put_entry(char *p, const char *name, const char *dtype, const uint64_t *dim, int rank,
+                        uint64_t from, uint64_t to)
+{
+    size_t n = (size_t)sprintf(p, "\"%s\":{\"dtype\":\"%s\",\"shape\":[", name, dtype);
+
+    for (int i = 0; i < rank; i++)
+        n += (size_t)sprintf(p + n, "%s%" PRIu64, i ? "," : "", dim[i]);
+    return n + (size_t)sprintf(p + n, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", from, to);
+}
+
+static void write_model(const char *path, const struct tensor *t, size_t n, uint64_t seed)
+{
+    enum { PIECE = 1 << 20 };
+    char *const head = need(malloc(n * ENTRY + 64));
+    uint16_t *const piece = need(malloc(PIECE));
+    uint64_t at = 0, s = 0x2545f4914f6cdd1d + seed;
+    size_t k = 8 + (size_t)sprintf(head + 8, "{\"__metadata__\":{\"format\":\"pt\"}");
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+
+    if (fd < 0)
+        die(path);
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t dim[2] = { t[i].rows, t[i].cols };
+        head[k++] = ',';
+        k += put_entry(head + k, t[i].name, "BF16", t[i].rows ? dim : dim + 1, t[i].rows ? 2 : 1, at,
+                       at + bytes_of(&t[i]));
+        at += bytes_of(&t[i]);
+    }
+    k = close_header(head, k);
+    put(fd, head, k, path);
+    fill_table(seed);
+    for (size_t i = 0; i < n; i++)
+        for (uint64_t left = bytes_of(&t[i]); left;) {
+            const size_t now = left < PIECE ? (size_t)left : PIECE;
+            fill(piece, (now / 2 + 3) / 4 * 4, t[i].kind, &s);
+            put(fd, piece, now, path);
+            left -= now;
+        }
+    if (close(fd))
+        die(path);
+    free(piece);
+    free(head);
+}
+
+/* Layers of full size as long as they fit; then rows are taken away so that the
+ * sum is what was asked for.  A fifteenth of it is the embedding, as in Llama 3 8B. */
+static void make_model(const char *path, uint64_t size, uint64_t seed)
+{
+    uint64_t layer = 0, weights = size - size / 15;
+
+    for (int i = 0; i < SHAPES; i++)
+        layer += 2ull * (shapes[i].rows ? shapes[i].rows : 1) * shapes[i].cols;
+    const uint64_t full = weights / layer, layers = full ? full + (weights % layer > layer / 2) : 1;
+    const double part = (double)weights / (double)(layers * layer);
+    struct tensor *const t = need(calloc(layers * SHAPES + 2, sizeof *t));
+    size_t n = 0;
+
+    t[n++] = (struct tensor){ "model.embed_tokens.weight", size / 15 / 8192 + 1, 4096, NORMAL };
+    for (uint64_t l = 0; l < layers; l++)
+        for (int i = 0; i < SHAPES; i++) {
+            const struct shape *const x = &shapes[i];
+            uint64_t rows = (uint64_t)(part * x->rows + 0.5), grain = x->rows % 128 ? 1 : 128;
+            rows = part > 0.5 ? (rows + grain / 2) / grain * grain : rows;
+            t[n] = (struct tensor){ .rows = x->rows && !rows ? 1 : rows, .cols = x->cols, .kind = x->kind };
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+            snprintf(t[n++].name, NAME, x->name, (int)l);
+#pragma GCC diagnostic pop
+        }
+    t[n++] = (struct tensor){ "model.norm.weight", 0, 4096, NORM };
+    write_model(path, t, n, seed);
+    free(t);
+}
+
+/* ---- headers alone ------------------------------------------------------- */
+
+enum { SHARDS = 163 };
+static const uint64_t deepseek_bytes = 688586000000;
+
+struct shards {
+    const char *dir;
+    size_t want, n;        /* tensors */
+    unsigned shard;
+    char *head;
+    size_t k, cap;
+    uint64_t at;           /* data bytes of the shard */
+    FILE *index;
+    char index_path[4096];
+};
+
+static void end_shard(struct shards *s)
+{
+    char path[4096];
+
+    if (!s->k)
+        return;
+    snprintf(path, sizeof path, "%s/model-%05u-of-%06d.safetensors", s->dir, s->shard + 1, SHARDS);
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    if (fd < 0)
+        die(path);
+    s->k = close_header(s->head, s->k);
+    put(fd, s->head, s->k, path);
+    if (ftruncate(fd, (off_t)(s->k + s->at)) || close(fd))
+        die(path);
+    s->k = 0;
+    s->at = 0;
+    s->shard++;
+}
+
+static void header(struct shards *s, const char *name, const char *dtype, unsigned esz, uint64_t rows,
+                   uint64_t cols)
+{
+    const uint64_t dim[2] = { rows, cols }, size = (rows ? rows : 1) * cols * esz;
+
+    if (s->n == s->want)
+        return;
+    if (s->at && s->at + size > deepseek_bytes / SHARDS && s->shard + 1 < SHARDS)
+        end_shard(s);
+    if (s->cap < s->k + 2 * ENTRY) {
+        s->cap = 2 * s->cap + 4 * ENTRY;
+        s->head = need(realloc(s->head, s->cap));
+    }
+    if (!s->k)
+        s->k = 8 + (size_t)sprintf(s->head + 8, "{\"__metadata__\":{\"format\":\"pt\"}");
+    s->head[s->k++] = ',';
+    s->k += put_entry(s->head + s->k, name, dtype, rows ? dim : dim + 1, rows ? 2 : 1, s->at, s->at + size);
+    fprintf(s->index, "%s\n    \"%s\": \"model-%05u-of-%06d.safetensors\"", s->n ? "," : "", name, s->shard + 1,
+            SHARDS);
+    s->at += size;
+    s->n++;
+}
+
+static void vector(struct shards *s, int layer, const char *name, uint64_t n)
+{
+    char full[NAME];
+
+    snprintf(full, sizeof full, "model.layers.%d.%s", layer, name);
+    header(s, full, "BF16", 2, 0, n);
+}
+
+/* A weight in FP8 and its scales. */
+static void matrix(struct shards *s, int layer, const char *name, uint64_t rows, uint64_t cols)
+{
+    char full[NAME];
+
+    snprintf(full, sizeof full, "model.layers.%d.%s.weight", layer, name);
+    header(s, full, "F8_E4M3", 1, rows, cols);
+    strncat(full, "_scale_inv", sizeof full - strlen(full) - 1);
+    header(s, full, "F32", 4, (rows + 127) / 128, (cols + 127) / 128);
+}
+
+static void mlp(struct shards *s, int layer, const char *prefix, uint64_t width)
+{
+    char name[NAME / 2];
+
+    snprintf(name, sizeof name, "%sgate_proj", prefix);
+    matrix(s, layer, name, width, 7168);
+    snprintf(name, sizeof name, "%sup_proj", prefix);
+    matrix(s, layer, name, width, 7168);
+    snprintf(name, sizeof name, "%sdown_proj", prefix);
+    matrix(s, layer, name, 7168, width);
+}
+
+static void layer(struct shards *s, int i)
+{
+    char name[NAME];
+
+    matrix(s, i, "self_attn.q_a_proj", 1536, 7168);
+    vector(s, i, "self_attn.q_a_layernorm.weight", 1536);
+    matrix(s, i, "self_attn.q_b_proj", 24576, 1536);
+    matrix(s, i, "self_attn.kv_a_proj_with_mqa", 576, 7168);
+    vector(s, i, "self_attn.kv_a_layernorm.weight", 512);
+    matrix(s, i, "self_attn.kv_b_proj", 32768, 512);
+    matrix(s, i, "self_attn.o_proj", 7168, 16384);
+    if (i < 3) {
+        mlp(s, i, "mlp.", 18432);
+    } else {
+        snprintf(name, sizeof name, "model.layers.%d.mlp.gate.weight", i);
+        header(s, name, "BF16", 2, 256, 7168);
+        snprintf(name, sizeof name, "model.layers.%d.mlp.gate.e_score_correction_bias", i);
+        header(s, name, "F32", 4, 0, 256);
+        mlp(s, i, "mlp.shared_experts.", 2048);
+        for (int x = 0; x < 256; x++) {
+            char prefix[32];
+            snprintf(prefix, sizeof prefix, "mlp.experts.%d.", x);
+            mlp(s, i, prefix, 2048);
+        }
+    }
+    vector(s, i, "input_layernorm.weight", 7168);
+    vector(s, i, "post_attention_layernorm.weight", 7168);
+}
+
+static FILE *create(const char *dir, const char *name, char *path, size_t size)
+{
+    snprintf(path, size, "%s/%s", dir, name);
+    FILE *const f = fopen(path, "w");
+    if (!f)
+        die(path);
+    return f;
+}
+
+static void make_headers(size_t want, const char *dir)
+{
+    struct shards s = { .dir = dir, .want = want };
+    char path[4096];
+
+    if (mkdir(dir, 0777) && errno != EEXIST)
+        die(dir);
+    s.index = create(dir, "model.safetensors.index.json", s.index_path, sizeof s.index_path);
+    fprintf(s.index, "{\n  \"metadata\": {\n    \"total_size\": %" PRIu64 "\n  },\n  \"weight_map\": {",
+            deepseek_bytes);
+    header(&s, "model.embed_tokens.weight", "BF16", 2, 129280, 7168);
+    for (int i = 0; i < 61; i++)
+        layer(&s, i);
+    header(&s, "model.norm.weight", "BF16", 2, 0, 7168);
+    header(&s, "lm_head.weight", "BF16", 2, 129280, 7168);
+    header(&s, "model.layers.61.embed_tokens.weight", "BF16", 2, 129280, 7168);
+    vector(&s, 61, "enorm.weight", 7168);
+    vector(&s, 61, "hnorm.weight", 7168);
+    header(&s, "model.layers.61.eh_proj.weight", "BF16", 2, 7168, 14336);
+    layer(&s, 61);
+    vector(&s, 61, "shared_head.norm.weight", 7168);
+    header(&s, "model.layers.61.shared_head.head.weight", "BF16", 2, 129280, 7168);
+    end_shard(&s);
+    fputs("\n  }\n}\n", s.index);
+    if (fclose(s.index))
+        die(s.index_path);
+    FILE *const f = create(dir, "config.json", path, sizeof path);
+    fputs("{\"architectures\": [\"DeepseekV3ForCausalLM\"], \"model_type\": \"deepseek_v3\", \"quantization_config\": "
+          "{\"activation_scheme\": \"dynamic\", \"fmt\": \"e4m3\", \"quant_method\": \"fp8\", "
+          "\"weight_block_size\": [128, 128]}}\n", f);
+    if (fclose(f))
+        die(path);
+    free(s.head);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 4 && !strcmp(argv[1], "--headers")) {
+        make_headers(strtoull(argv[2], NULL, 10), argv[3]);
+    } else if ((argc == 5 || argc == 6) && !strcmp(argv[1], "--tensor")) {
+        const struct tensor t = { "model.layers.0.mlp.up_proj.weight", strtoull(argv[2], NULL, 10),
+                                  strtoull(argv[3], NULL, 10), NORMAL };
+        write_model(argv[4], &t, 1, argc == 6 ? strtoull(argv[5], NULL, 10) : 1);
+    } else if ((argc == 3 || argc == 4) && strtoull(argv[2], NULL, 10)) {
+        make_model(argv[1], strtoull(argv[2], NULL, 10) * 1000000, argc == 4 ? strtoull(argv[3], NULL, 10) : 1);
+    } else {
+        fprintf(stderr, "usage: bench-mkmodel OUT.safetensors SIZE_MB [SEED]\n"
+                        "       bench-mkmodel --tensor ROWS COLS OUT.safetensors [SEED]\n"
+                        "       bench-mkmodel --headers TENSORS OUTDIR\n");
+        return 2;
+    }
+    return 0;
+}

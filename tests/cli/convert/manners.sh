@@ -1,0 +1,3 @@
+. "$ROOT/tests/cli/lib.sh"
+writer_manners convert "$MODEL" m.safetensors
+same_digest "$MODEL" m.safetensors

@@ -1,0 +1,2 @@
+. "$ROOT/tests/cli/lib.sh"
+writer_manners quantize "$MODEL" m.safetensors
