@@ -167,10 +167,11 @@ static int compare_bytes(const struct op *op, struct active *a, unsigned pass, u
     (void)pass;
     struct partner *p = op->ctx;
     struct box_error *out = (struct box_error *)a->box_data + index;
-    size_t width = row_bytes(p->a->t[p->weight].dtype, b->cols);
+    size_t width = op->flat ? b->cols : row_bytes(p->a->t[p->weight].dtype, b->cols);
     uint8_t *raw = scratch_get(&w->out[0], b->rows * width, e);
     struct source sa = {p->a, p->weight, NULL};
-    if (!raw || box_read(&sa, b, raw, width, &w->tmp, e))
+    if (!raw || (op->flat ? model_read(p->a, p->weight, b->col, raw, width, e)
+                          : box_read(&sa, b, raw, width, &w->tmp, e)))
         return -1;
     out->worst.rel = -1;
     out->sums.n = b->rows * width;
@@ -231,6 +232,11 @@ static int add_pair(struct plan *p, struct error_report *r, const struct groupin
     }
     op->box_data = sizeof(struct box_error);
     op->m = tensor_matrix(tb);
+    if (!numbers && !ta->stored && !tb->stored) {
+        op->flat = true;
+        op->m = (struct matrix){1, 1, tb->size};
+        return op_cut(op, &(struct grain){1, 1, DT_U8, NULL, NULL, !p->src->random}, e);
+    }
     /* Panels must hold whole blocks of both sides, and whole 128-column blocks of the report. */
     uint64_t cols = (xa && !xa->scheme->block_cols) || (xb && !xb->scheme->block_cols) ? 0 : ERROR_BLOCK;
     struct grain g = {ERROR_BLOCK, cols, row_bytes(ta->dtype, 256) > row_bytes(tb->dtype, 256) ? ta->dtype : tb->dtype,
@@ -299,7 +305,8 @@ int error_measure(struct error_report *r, struct model *a, struct model *b, cons
                        "compressed (--spool keeps a temporary copy)", a->path);
     int result = make_pairs(&p, r, &ga, a, rules, &lock, e) || run_plan(&p, NULL, NULL, opt, NULL, e) ? -1 : 0;
     for (size_t i = 0; i < p.nops; i++)
-        free(((struct partner *)p.op[i].ctx)->side);
+        if (p.op[i].ctx)
+            free(((struct partner *)p.op[i].ctx)->side);
     plan_free(&p);
     if (result)
         error_free(r);

@@ -57,10 +57,11 @@ static int put_tensor(struct buf *b, const struct tensor *t, struct err *e)
                    (unsigned long long)t->size))
         return -1;
     const struct stored *s = t->stored;
-    if (s && buf_printf(b, e, ",\"stored\":{\"dtype\":\"%s\",\"shape\":[%llu,%llu,%llu],\"layout\":\"%s\","
-                        "\"repeat\":[%u,%u]}", dtype_name(s->dtype), (unsigned long long)s->batch,
-                        (unsigned long long)s->rows, (unsigned long long)s->cols, s->sentence,
-                        s->repeat[0], s->repeat[1]))
+    if (s && (buf_printf(b, e, ",\"stored\":{\"dtype\":\"%s\",\"shape\":[%llu,%llu,%llu],\"layout\":",
+                         dtype_name(s->dtype), (unsigned long long)s->batch, (unsigned long long)s->rows,
+                         (unsigned long long)s->cols)
+              || json_put_string(b, s->sentence, e)
+              || buf_printf(b, e, ",\"repeat\":[%u,%u]}", s->repeat[0], s->repeat[1])))
         return -1;
     return buf_puts(b, "}", e);
 }
@@ -160,6 +161,10 @@ static int read_stored(struct head *h, const json_t *j, struct tensor *t, struct
     uint64_t rep[2], bytes;
     if (!dtype || (s->dtype = dtype_find(dtype, strlen(dtype))) == DT_COUNT)
         return bad(h, e, t->name, "stored dtype");
+    /* What can be undone: the same type, or UE8M0 codes for another spelling of them. */
+    bool codes = s->dtype == DT_F8_E8M0 && (t->dtype == DT_F32 || t->dtype == DT_U8);
+    if ((s->dtype != t->dtype && !codes) || dtype_table[s->dtype].block_elems > 2)
+        return bad(h, e, t->name, "stored dtype (it cannot stand for the logical one)");
     if (!sentence || layout_parse(&s->layout, sentence, e)
         || !(s->sentence = arena_strdup(mem, sentence, e)))
         return bad(h, e, t->name, "layout");

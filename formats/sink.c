@@ -10,7 +10,7 @@ enum kind { KIND_FILE, KIND_PIPE, KIND_NULL };
 struct sink_state {
     enum kind kind;
     struct outfile out;
-    bool open, done, skip;
+    bool open, done, skip, tail;
     uint64_t left;      /* slot bytes still to come */
     uint64_t pos;       /* pipe: bytes written */
     size_t next, end;   /* pipe: the slot being written; slots of this file are [first, end) */
@@ -268,6 +268,7 @@ int sink_tail(struct sink *s, size_t file, const void *p, struct err *e)
     struct sink_state *f = &s->state[file];
     uint64_t off = s->file[file].size - s->file[file].tail_size;
     size_t n = s->file[file].tail_size;
+    f->tail = true;
     if (f->kind == KIND_FILE)
         return io_pwrite(f->out.fd, f->out.path, off, p, n, e);
     if (f->kind == KIND_NULL)
@@ -290,6 +291,9 @@ static void release(struct sink *s)
 
 int sink_commit(struct sink *s, struct err *e)
 {
+    for (size_t i = 0; i < s->nfiles; i++)
+        if (!s->state[i].skip && s->file[i].tail_size && !s->state[i].tail)
+            return err_set(e, ERR_SYSTEM, "%s: the planned end was never written", s->file[i].path);
     for (size_t i = 0; i < s->nfiles; i++)
         if (!s->state[i].skip && s->state[i].left)
             return err_set(e, ERR_SYSTEM, "%s: %llu planned bytes were never written", s->file[i].path,

@@ -79,6 +79,7 @@ static int add_copy(struct plan *p, size_t i, const struct out_tensor *as, const
     op->m = tensor_matrix(t);
     struct grain g = {1, 1, t->dtype, grain_of(t), stored, !p->src->random};
     if (!t->stored && !stored) { /* plain bytes */
+        op->flat = true;
         op->m = (struct matrix){1, 1, t->size};
         g.in = DT_U8;
     } else {
@@ -336,11 +337,12 @@ static int plain_tensor(struct plan *p, size_t i, const struct wanted *w, struct
     if (!w->to)
         return keep(p, i, w, e);
     bool by_default = rules_default(t, &why), yes = a == ACTION_QUANTIZE || (a == ACTION_DEFAULT && by_default);
-    if (a == ACTION_QUANTIZE && (t->rank < 2 || !dtype_table[t->dtype].is_float || t->dtype == DT_F64))
+    bool can = t->rank >= 2 && tensor_elems(t) > 0
+            && (t->dtype == DT_BF16 || t->dtype == DT_F16 || t->dtype == DT_F32 || !dtype_is_safetensors(t->dtype));
+    if (a == ACTION_QUANTIZE && !can)
         return err_set(e, ERR_INPUT, "%s: tensor '%s' (%s, rank %u) cannot be quantized, although a rule says so",
                        p->src->path, t->name, dtype_name(t->dtype), t->rank);
-    if (yes && !num_find(t->dtype) && dtype_is_safetensors(t->dtype))
-        yes = false;
+    yes = yes && can;
     const char *misfit = yes ? unfit(p, w, w->fit, t, "kept ", e) : NULL;
     if (misfit && plan_note(p, misfit, e))
         return -1;
@@ -417,7 +419,7 @@ static int sum_up(struct plan *p, struct err *e)
             p->bytes_out += p->out[op->out[k]].t.size;
         enum dtype t = op->nin ? p->src->t[op->in[0]].dtype : DT_U8;
         if (op->x == &xform_copy)
-            box *= op->m.cols == p->src->t[op->in[0]].size ? 1 : row_bytes(t, 1);
+            box *= op->flat ? 1 : row_bytes(t, 1);
         else
             box = row_bytes(t, op->box_cols) * op->box_rows + box * (op->nout ? row_bytes(p->out[op->out[0]].t.dtype, 1) : 1);
         p->box_bytes = max_u64(p->box_bytes, box);

@@ -62,18 +62,16 @@ static int rescale_box(const struct op *op, struct active *a, unsigned pass, uin
 {
     (void)pass, (void)index, (void)in, (void)stride;
     const struct tensor *t = &op->src->t[op->in[0]];
-    struct matrix m = tensor_matrix(t);
     size_t esize = row_bytes(op->dtype, 1);
+    /* The source's matrix of scales, whatever its rank says: [N] and [N,1] hold the same. */
+    uint64_t rows = ceil_div(op->m.rows, op->repeat[0]), cols = ceil_div(op->m.cols, op->repeat[1]);
     uint8_t *out = scratch_get(&w->out[0], b->rows * b->cols * esize, e), *y = out;
     if (!out)
         return -1;
-    /* A vector of scales, one per row, is a column. */
-    if (op->m.rows > 1 && m.rows == 1 && m.batch == 1 && m.cols == ceil_div(op->m.rows, op->repeat[0]))
-        m = (struct matrix){1, m.cols, 1};
     for (uint64_t r = 0; r < b->rows; r++)
         for (uint64_t c = 0; c < b->cols; c++, y += esize) {
             uint64_t sr = (b->row + r) / op->repeat[0], sc = (b->col + c) / op->repeat[1];
-            uint64_t i = (b->batch * m.rows + sr) * m.cols + sc;
+            uint64_t i = (b->batch * rows + sr) * cols + sc;
             float value = scale_value(a->side, t->dtype, i);
             int code = is_code(t->dtype) ? a->side[i] : ue8m0_exact(value);
             if (isnan(value) || isinf(value) || value < 0)

@@ -74,7 +74,9 @@ int rules_file(struct rules *r, const char *path, const char *scheme, struct err
         for (size_t i = 0; i < sizeof words / sizeof *words; i++)
             if (!strcmp(word, words[i].word))
                 a = words[i].action;
-        if (a == ACTION_DEFAULT)
+        if (!*pattern)
+            result = err_set(e, ERR_USAGE, "%s: a rule without a pattern", origin);
+        else if (a == ACTION_DEFAULT)
             result = err_set(e, ERR_USAGE, "%s: '%s' is neither quantize, keep, drop nor the scheme of this run"
                              " (%s)", origin, word, scheme ? scheme : "none");
         else
@@ -134,7 +136,7 @@ bool rules_default(const struct tensor *t, const char **why)
         *why = "a vector";
     else if (t->rank > 2 && !experts)
         *why = "no matrix of a linear layer";
-    else if (!weight && !experts)
+    else if (!weight && (!experts || t->rank < 3))
         *why = "no weight of a linear layer";
     for (size_t i = 0; !*why && i < sizeof kept / sizeof *kept; i++)
         if (!fnmatch(kept[i].pattern, t->name, 0))

@@ -147,16 +147,9 @@ static struct box box_at(const struct op *op, uint64_t index)
     return b;
 }
 
-/* A plain copy is cut as bytes, whatever its type. */
-static bool is_flat(const struct op *op)
-{
-    const struct tensor *t = &op->src->t[op->in[0]];
-    return op->x == &xform_copy && op->m.rows == 1 && op->m.batch == 1 && op->m.cols == t->size && !t->stored;
-}
-
 static enum dtype in_type(const struct op *op)
 {
-    return is_flat(op) ? DT_U8 : op->src->t[op->in[0]].dtype;
+    return op->flat ? DT_U8 : op->src->t[op->in[0]].dtype;
 }
 
 static const uint8_t *fetch(struct run *r, const struct claim *c, struct work *w, size_t *stride, struct err *e)
@@ -174,7 +167,7 @@ static const uint8_t *fetch(struct run *r, const struct claim *c, struct work *w
     uint8_t *p = scratch_get(&w->in, c->b.rows * width, e);
     if (!p)
         return NULL;
-    if (is_flat(op) ? model_read(r->p->src, i, c->b.col, p, c->b.cols, e)
+    if (op->flat ? model_read(r->p->src, i, c->b.col, p, c->b.cols, e)
                     : box_read(&s, &c->b, p, width, &w->tmp, e))
         return NULL;
     if (!r->p->src->random && r->digest && !s.held) {
@@ -197,7 +190,7 @@ static int put_results(struct run *r, const struct claim *c, struct work *w, str
         if (!x->box.rows)
             continue;
         struct drain d = {r->sink, r->slot[op->out[k]], o->t.dtype, o->t.stored, tensor_matrix(&o->t)};
-        if (is_flat(op) && !o->t.stored) {
+        if (op->flat) {
             if (sink_put(r->sink, d.slot, x->box.col, x->p, x->box.cols, e))
                 return -1;
             continue;
@@ -211,7 +204,7 @@ static int put_results(struct run *r, const struct claim *c, struct work *w, str
 /* A whole plain tensor from file to file never enters this process. */
 static bool by_kernel(const struct run *r, const struct op *op)
 {
-    return r->sink && !r->sink->ordered && r->p->src->random && is_flat(op) && !r->p->out[op->out[0]].t.stored;
+    return r->sink && !r->sink->ordered && r->p->src->random && op->x == &xform_copy && op->flat;
 }
 
 static int copy_by_kernel(struct run *r, const struct claim *c, struct err *e)

@@ -240,7 +240,6 @@ if command -v valgrind > /dev/null 2>&1 && "$OCTAVO" --version | grep -q 'kernel
         gate=
         case $k in
         amax-bf16-128) gate=0.25 ;;
-        q128-bf16) gate=1.15 ;; q128-f32) gate=2.05 ;; q128-f16) gate=2.1 ;; mx32-bf16) gate=1.75 ;;
         int8-bf16-row) gate=0.9 ;; dec-e4m3-128) gate=1.1 ;; error) gate=2.2 ;;
         esac
         x=$(ir bench_entry "${BENCH}kernels" --ir "$k" avx2)
@@ -256,11 +255,12 @@ if command -v valgrind > /dev/null 2>&1 && "$OCTAVO" --version | grep -q 'kernel
         goal "instructions per element, amax and pow2, ${k% *}" "<= ${k#* }" "$x" "$x <= ${k#* } * 1.03"
     done
     rm -f "$dir/ir"
+    # It packs twice, the first time to have something to unpack.
     x=$(ir layout_pack "${BENCH}layout" 'c1 r1 r0 c0 | r0=16 c0=32' 8 256 8192)
-    x=$(calc %.3f "$x / 256 / 8192")
+    x=$(calc %.3f "$x / 2 / 256 / 8192")
     goal 'instructions per byte, tiles of 16 x 32' '<= 0.11' "$x" "$x <= 0.11 * 1.03"
     x=$(ir layout_pack "${BENCH}layout" 'c0 r0' 8 256 8192)
-    x=$(calc %.3f "$x / 256 / 8192")
+    x=$(calc %.3f "$x / 2 / 256 / 8192")
     goal 'instructions per byte, transpose' '<= 0.6' "$x" "$x <= 0.6 * 1.03"
 else
     echo 'no valgrind or no AVX2: instructions are not counted'

@@ -118,7 +118,7 @@ Test(packed, round_trip)
     struct buf b = make_file();
     struct model m;
     struct err e;
-    uint8_t source[32], want[32];
+    uint8_t source[32], want[32], digests[N][32];
     cr_assert_eq(open_image(&m, b.s, b.n, &e), 0, "%s", e.msg);
     cr_assert(m.container == CONTAINER_PACKED && m.n == N && m.random);
     for (size_t i = 0; i < N; i++) {
@@ -141,7 +141,7 @@ Test(packed, round_trip)
     cr_assert_str_eq(model_meta(&m, "octavo.scheme"), "fp8-ue8m0-128x128");
     for (int i = 0; i < 2; i++)
         cr_assert_str_eq(model_meta(&m, kv[i].key), kv[i].value);
-    cr_assert_eq(packed_check(&m, source, &e), 0, "%s", e.msg);
+    cr_assert_eq(packed_check(&m, digests, source, &e), 0, "%s", e.msg);
     memset(want, 0x5a, 32);
     cr_assert_eq(memcmp(source, want, 32), 0);
     model_close(&m);
@@ -176,7 +176,7 @@ Test(packed, no_tensors_and_no_target)
     struct buf head;
     uint64_t size;
     size_t tail_size;
-    uint8_t source[32] = {1}, tail[64];
+    uint8_t source[32] = {1}, tail[64], digests[1][32];
     struct model m;
     struct err e = {0};
     cr_assert_eq(packed_plan(&bare, NULL, 0, &head, &size, &tail_size, &e), 0, "%s", e.msg);
@@ -187,7 +187,7 @@ Test(packed, no_tensors_and_no_target)
     mk_put(&head, tail, 64);
     cr_assert_eq(open_image(&m, head.s, head.n, &e), 0, "%s", e.msg);
     cr_assert(m.n == 0 && !model_meta(&m, "octavo.target"));
-    cr_assert_eq(packed_check(&m, source, &e), 0, "%s", e.msg);
+    cr_assert_eq(packed_check(&m, digests, source, &e), 0, "%s", e.msg);
     cr_assert_eq(source[0], 1);
     model_close(&m);
     buf_free(&head);
@@ -261,7 +261,7 @@ Test(packed, payload_and_trailer_are_checked)
         for (int k = 0; k < 40; k++) {
             struct model m;
             struct err e;
-            uint8_t source[32];
+            uint8_t source[32], digests[N][32];
             const bool tail = i >= N;
             if (!tail && !table[i].size)
                 continue;
@@ -269,7 +269,7 @@ Test(packed, payload_and_trailer_are_checked)
                                    : table[i].off + oracle_random(&seed) % table[i].size;
             b.s[at] ^= 4;
             cr_assert_eq(open_image(&m, b.s, b.n, &e), 0, "%s", e.msg);
-            cr_assert_eq(packed_check(&m, source, &e), -1, "byte %zu", at);
+            cr_assert_eq(packed_check(&m, digests, source, &e), -1, "byte %zu", at);
             cr_assert_eq(e.kind, ERR_INPUT);
             cr_assert(strstr(e.msg, tail ? "trailer" : table[i].name), "%s", e.msg);
             b.s[at] ^= 4;
