@@ -161,9 +161,11 @@ static int read_stored(struct head *h, const json_t *j, struct tensor *t, struct
     uint64_t rep[2], bytes;
     if (!dtype || (s->dtype = dtype_find(dtype, strlen(dtype))) == DT_COUNT)
         return bad(h, e, t->name, "stored dtype");
-    /* What can be undone: the same type, or UE8M0 codes for another spelling of them. */
-    bool codes = s->dtype == DT_F8_E8M0 && (t->dtype == DT_F32 || t->dtype == DT_U8);
-    if ((s->dtype != t->dtype && !codes) || dtype_table[s->dtype].block_elems > 2)
+    /* What can be undone: the same type, or FP32 values or UE8M0 codes for another spelling of a scale. */
+    bool scale = (s->dtype == DT_F8_E8M0 || s->dtype == DT_F32)
+              && (t->dtype == DT_F32 || t->dtype == DT_BF16 || t->dtype == DT_F16 || t->dtype == DT_U8
+                  || t->dtype == DT_F8_E8M0);
+    if ((s->dtype != t->dtype && !scale) || dtype_table[s->dtype].block_elems > 2)
         return bad(h, e, t->name, "stored dtype (it cannot stand for the logical one)");
     if (!sentence || layout_parse(&s->layout, sentence, e)
         || !(s->sentence = arena_strdup(mem, sentence, e)))

@@ -1,6 +1,6 @@
 #include "quantizers/box.h"
 
-#include "quantizers/num.h"
+#include "quantizers/values.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +92,23 @@ static int read_stored(const struct source *s, const struct stored *st, const st
     return 0;
 }
 
+/* A stored scale as the logical type; exact, since it was exact the other way. */
+static void put_scale(uint8_t *y, enum dtype t, const uint8_t *x, enum dtype from)
+{
+    if (t == from) {
+        memcpy(y, x, row_bytes(t, 1));
+        return;
+    }
+    float v = scale_value(x, from, 0);
+    uint16_t h = t == DT_BF16 ? bf16_encode(v) : f16_encode(v);
+    if (t == DT_F32)
+        memcpy(y, &v, 4);
+    else if (t == DT_BF16 || t == DT_F16)
+        memcpy(y, &h, 2);
+    else
+        *y = from == DT_F8_E8M0 ? *x : (uint8_t)ue8m0_exact(v);
+}
+
 /* Scales that were repeated or turned into bytes: they are small, so the whole
  * matrix is read and one of each repeated element taken. */
 static int read_repeated(const struct source *s, const struct stored *st, const struct box *b, uint8_t *dst,
@@ -109,12 +126,7 @@ static int read_repeated(const struct source *s, const struct stored *st, const 
             const uint8_t *x = all + (b->row + i) * st->repeat[0] * pitch
                              + (b->col + j) * st->repeat[1] * from;
             uint8_t *y = dst + i * stride + j * to;
-            if (st->dtype == DT_F8_E8M0 && t == DT_F32) {
-                float v = ue8m0_decode(*x);
-                memcpy(y, &v, 4);
-            } else {
-                memcpy(y, x, to); /* the same width: U8 or F8_E8M0 codes, F32 */
-            }
+            put_scale(y, t, x, st->dtype);
         }
     free(all);
     return r;
