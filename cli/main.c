@@ -85,20 +85,19 @@ static void on_signal(int sig)
     raise(sig);
 }
 
-static int run(int i, int argc, char **argv)
+/* What standard output could not take is found here, not lost. A reader that
+ * is gone had enough of a listing: no word about it. */
+static int finish(const char *name, int r, struct err *e)
 {
-    struct err e = {0};
-    int r = verbs[i].run(argc, argv, &e) ? (int)e.kind : 0;
-    /* What standard output could not take is found here, not lost. */
-    int late = fflush(stdout) || ferror(stdout);
+    bool late = fflush(stdout) || ferror(stdout);
     if (!r && late) {
-        r = errno == EPIPE ? ERR_SYSTEM : err_sys(&e, "standard output") ? ERR_SYSTEM : 0;
-        if (errno == EPIPE)
-            return r;
+        r = ERR_SYSTEM;
+        if (errno != EPIPE)
+            (void)err_sys(e, "standard output");
     }
-    if (r && e.msg[0]) {
-        fprintf(stderr, "octavo %s: ", verbs[i].name);
-        out_text(stderr, e.msg);
+    if (r && e->msg[0]) {
+        fprintf(stderr, "octavo%s%s: ", *name ? " " : "", name);
+        out_text(stderr, e->msg);
         fputc('\n', stderr);
     }
     return r;
@@ -111,7 +110,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     const int fatal[] = {SIGINT, SIGTERM, SIGHUP};
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
-        signal(fatal[i], on_signal);
+        if (signal(fatal[i], on_signal) == SIG_IGN)
+            signal(fatal[i], SIG_IGN); /* nohup, and jobs in the background */
     const char *slash = strrchr(argv[0], '/'), *self = slash ? slash + 1 : argv[0];
     if (!strncmp(self, "octavo-", 7)) {
         argv[0] = (char *)self + 7;
@@ -119,21 +119,22 @@ int main(int argc, char **argv)
         argc--;
         argv++;
     }
+    struct err e = {0};
     if (argc < 1) {
         print_usage(stderr);
         return ERR_USAGE;
     }
     if (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))
-        return print_usage(stdout), 0;
+        return print_usage(stdout), finish("", 0, &e);
     if (!strcmp(argv[0], "--version"))
-        return print_version(), 0;
+        return print_version(), finish("", 0, &e);
     if (!strcmp(argv[0], "help"))
         return help(argc, argv);
     if (!strcmp(argv[0], "completion"))
-        return completion(argc, argv);
+        return finish("", completion(argc, argv), &e);
     for (int i = 0; i < NVERBS; i++)
         if (!strcmp(argv[0], verbs[i].name))
-            return run(i, argc, argv);
+            return finish(verbs[i].name, verbs[i].run(argc, argv, &e) ? (int)e.kind : 0, &e);
     fprintf(stderr, "octavo: there is no verb '%s' (octavo --help lists them)\n", argv[0]);
     return ERR_USAGE;
 }

