@@ -117,7 +117,7 @@ static void close_blocks(struct box_error *out, struct kern_error *block, size_t
     for (size_t i = 0; i < n; i++) {
         struct error_sums s = {.k = block[i]};
         double rel = error_rel(&s);
-        if (rel > out->worst.rel || isnan(rel))
+        if (rel > out->worst.rel || (isnan(rel) && !isnan(out->worst.rel)))
             out->worst = (struct error_worst){rel, b->batch, row, b->col + i * ERROR_BLOCK};
         add_kern(&out->sums.k, &block[i]);
         block[i] = (struct kern_error){0};
@@ -189,7 +189,8 @@ static int compare_finish(struct op *op, struct active *a, struct err *e)
     const struct box_error *box = a->box_data;
     for (uint64_t i = 0; i < op->boxes; i++) {
         error_add(&p->out->sums, &box[i].sums);
-        if (box[i].worst.rel > p->out->worst.rel || isnan(box[i].worst.rel))
+        double rel = box[i].worst.rel;
+        if (rel > p->out->worst.rel || (isnan(rel) && !isnan(p->out->worst.rel)))
             p->out->worst = box[i].worst;
     }
     free(p->side);
@@ -289,7 +290,8 @@ static int make_pairs(struct plan *p, struct error_report *r, struct grouping *g
     for (size_t i = 0; i < p->nops; i++)
         for (unsigned k = 0; k < p->op[i].nin; k++)
             p->bytes_in += b->t[p->op[i].in[k]].size;
-    qsort(p->op, p->nops, sizeof *p->op, by_arrival);
+    if (p->nops)
+        qsort(p->op, p->nops, sizeof *p->op, by_arrival);
     return 0;
 }
 

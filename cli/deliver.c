@@ -38,9 +38,15 @@ static bool ends(const char *s, const char *with)
     return n >= k && !strcmp(s + n - k, with);
 }
 
+bool deliver_is_stream(const char *path)
+{
+    struct stat st;
+    return !strcmp(path, "-") || (!stat(path, &st) && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)));
+}
+
 static enum out_kind kind_of(const char *path)
 {
-    if (!strcmp(path, "-"))
+    if (deliver_is_stream(path))
         return OUT_PIPE;
     if (!strcmp(path, "null:"))
         return OUT_NULL;
@@ -298,7 +304,7 @@ int deliver_directory(struct job *j, struct err *e)
     if (j->description.n && c && c->description_name
         && side_file(j, c->description_name, j->description.s, j->description.n, e))
         return -1;
-    if (j->npaths < 2)
+    if (j->npaths < 2 && !strstr(j->path[0], "-of-"))
         return 0;
     struct buf index = {0};
     char *name = arena_printf(&j->mem, e, "%s.safetensors.index.json", c ? c->stem : "model");
@@ -446,6 +452,30 @@ int deliver_mkdir(struct job *j, struct err *e)
     if (!empty && !j->c->force && !j->c->resume)
         return err_set(e, ERR_USAGE, "%s exists and is not empty (-f overwrites, --resume goes on)", j->c->output);
     return 0;
+}
+
+/* -f into a directory with another model: its shards, index and description
+ * would speak for ours. */
+int deliver_remove_stale(struct job *j, struct err *e)
+{
+    static const char *const pattern[] = {"*.safetensors", "*.safetensors.index.json", "quant_model_description.json"};
+    DIR *d = opendir(j->c->output);
+    int r = d ? 0 : err_sys(e, "cannot read the directory %s", j->c->output);
+    for (struct dirent *x; !r && (x = readdir(d));) {
+        bool stale = false;
+        for (size_t i = 0; i < sizeof pattern / sizeof *pattern; i++)
+            stale |= !fnmatch(pattern[i], x->d_name, 0);
+        for (size_t i = 0; stale && i < j->npaths; i++)
+            stale = strcmp(strrchr(j->path[i], '/') + 1, x->d_name) != 0;
+        for (size_t i = 0; stale && i < j->nmade; i++)
+            stale = strcmp(strrchr(j->made[i], '/') + 1, x->d_name) != 0;
+        char *path = stale ? arena_printf(&j->mem, e, "%s/%s", j->c->output, x->d_name) : NULL;
+        if (stale && (!path || unlink(path)))
+            r = path ? err_sys(e, "cannot remove %s, which belongs to the model that was there", path) : -1;
+    }
+    if (d)
+        closedir(d);
+    return r;
 }
 
 void deliver_undo(struct job *j)

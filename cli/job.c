@@ -63,7 +63,7 @@ static int list_outputs(struct job *j, struct err *e)
     for (size_t i = 0; i < j->plan.nops; i++)
         for (unsigned o = 0; o < j->plan.op[i].nout; o++)
             j->order[k++] = j->plan.op[i].out[o];
-    if (j->pack && !(j->c->output && !strcmp(j->c->output, "-")))
+    if (j->pack && !(j->c->output && deliver_is_stream(j->c->output)))
         qsort_r(j->order, n, sizeof *j->order, by_name, &j->plan);
     for (k = 0; !r && k < n; k++) {
         const struct output *x = &j->plan.out[j->order[k]];
@@ -185,6 +185,7 @@ static int job_write(struct job *j, struct err *e)
         return -1;
     if (j->c->resume && journal_open(&q, j, e)) {
         journal_close(&q, false);
+        deliver_undo(j);
         return -1;
     }
     if (q.path) {
@@ -208,6 +209,8 @@ static int job_write(struct job *j, struct err *e)
     if (r) {
         sink_abort(&s);
         deliver_undo(j);
+    } else if (j->kind == OUT_DIR && j->c->force) {
+        r = deliver_remove_stale(j, e);
     }
     journal_close(&q, !r);
     j->seconds = seconds_now() - start;

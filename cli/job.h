@@ -54,6 +54,8 @@ bool job_encodes(const struct job *j);                         /* is any scale d
 int deliver_paths(struct job *j, struct err *e) MUST_USE;      /* kind, files, shards */
 int deliver_metadata(struct job *j, struct err *e) MUST_USE;   /* config.json, description, header metadata */
 int deliver_directory(struct job *j, struct err *e) MUST_USE;  /* side files of a directory */
+bool deliver_is_stream(const char *path);                       /* a pipe or device: written in turn */
+int deliver_remove_stale(struct job *j, struct err *e) MUST_USE; /* after -f: what another model left there */
 int deliver_mkdir(struct job *j, struct err *e) MUST_USE;       /* makes it; refuses one with something in it */
 void deliver_undo(struct job *j);                              /* removes what was written beside the weights */
 /* --resume: which files are done already (skip[file]). */

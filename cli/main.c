@@ -107,7 +107,8 @@ int main(int argc, char **argv)
 {
     /* Freed buffers go back at once: memory stays threads x box. */
     mallopt(M_MMAP_THRESHOLD, 1 << 18);
-    signal(SIGPIPE, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN); /* errors of write(), with a sentence */
+    signal(SIGXFSZ, SIG_IGN);
     const int fatal[] = {SIGINT, SIGTERM, SIGHUP};
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
         if (signal(fatal[i], on_signal) == SIG_IGN)

@@ -83,7 +83,7 @@ static int store(const struct opt *o, const char *v, struct err *e)
             *(unsigned *)o->to = (unsigned)n;
         return 0;
     case OPT_SIZE:
-        return parse_size(v, o->to) ? bad_value(o, v, "a size such as 512MiB or 5GB", e) : 0;
+        return parse_size(v, o->to) || !*(uint64_t *)o->to ? bad_value(o, v, "a size such as 512MiB or 5GB", e) : 0;
     case OPT_REAL: {
         double x = strtod(v, &end);
         if (end == v || *end || !isfinite(x))

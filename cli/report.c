@@ -48,12 +48,15 @@ void report_plan(const struct job *j)
         width = (int)strlen(j->t[i].name) > width ? (int)strlen(j->t[i].name) : width;
     for (size_t i = 0; i < j->plan.nout; i++) {
         const struct op *op = &j->plan.op[j->plan.out[j->order[i]].op];
-        printf("%-*s  %-8s %-16s %12" PRIu64 "  %-8s %-8s%s%s\n", width, j->t[i].name, dtype_name(j->t[i].dtype),
+        out_left(stdout, j->t[i].name, width);
+        printf("  %-8s %-16s %12" PRIu64 "  %-8s %-8s%s%s\n", dtype_name(j->t[i].dtype),
                tensor_shape(&j->t[i], shape), j->t[i].size, what(op), expected(op), j->t[i].stored ? "  " : "",
                j->t[i].stored ? j->t[i].stored->sentence : "");
     }
-    for (size_t i = 0; i < j->plan.nnotes; i++)
-        printf("%s\n", j->plan.note[i]);
+    for (size_t i = 0; i < j->plan.nnotes; i++) {
+        out_text(stdout, j->plan.note[i]);
+        putchar('\n');
+    }
     printf("%zu tensors, %s in, %s out in %zu file%s; memory: %s for %u thread%s", j->plan.nout,
            out_bytes(j->plan.bytes_in, a), out_bytes(j->w.bytes, b), j->w.nfiles, j->w.nfiles == 1 ? "" : "s",
            out_bytes(j->plan.held + j->plan.box_bytes * j->c->threads, m), j->c->threads,
@@ -133,8 +136,9 @@ static void tensor_lines(const struct job *j)
         if (!op->nout)
             continue;
         const struct tensor *o = &j->plan.out[op->out[0]].t;
-        fprintf(stderr, "[%*zu/%zu] %s %s %s -> %s  %s -> %s  %s", j->plan.nops > 999 ? 5 : 3, i + 1, j->plan.nops,
-                o->name, tensor_shape(t, shape), dtype_name(t->dtype), dtype_name(o->dtype), out_bytes(t->size, a),
+        fprintf(stderr, "[%*zu/%zu] ", j->plan.nops > 999 ? 5 : 3, i + 1, j->plan.nops);
+        out_text(stderr, o->name);
+        fprintf(stderr, " %s %s -> %s  %s -> %s  %s", tensor_shape(t, shape), dtype_name(t->dtype), dtype_name(o->dtype), out_bytes(t->size, a),
                 out_bytes(o->size, b), verdict_name(outcome_verdict(&op->done)));
         if (op->done.n.inexact)
             fprintf(stderr, " (%" PRIu64 " of %" PRIu64 ")", op->done.n.inexact, op->done.elems);
@@ -150,8 +154,11 @@ void report_done(const struct job *j)
         return;
     if (j->c->verbose)
         tensor_lines(j);
-    for (size_t i = 0; i < j->plan.nnotes; i++)
-        fprintf(stderr, "octavo %s: %s\n", j->verb, j->plan.note[i]);
+    for (size_t i = 0; i < j->plan.nnotes; i++) {
+        fprintf(stderr, "octavo %s: ", j->verb);
+        out_text(stderr, j->plan.note[i]);
+        fputc('\n', stderr);
+    }
     struct totals t = sum(j);
     const struct convention *c = job_convention(j);
     char a[32], b[32], r[32];

@@ -21,7 +21,9 @@ static int digest_one(const char *path, const struct common *c, bool tensors, st
             out_json(stdout, m.t[i].name);
             printf(",\"dtype\":\"%s\",\"shape\":%s}\n", dtype_name(m.t[i].dtype), tensor_shape(&m.t[i], shape));
         } else {
-            printf("%s  %s %s %s\n", hex, m.t[i].name, dtype_name(m.t[i].dtype), tensor_shape(&m.t[i], shape));
+            printf("%s  ", hex);
+            out_text(stdout, m.t[i].name);
+            printf(" %s %s\n", dtype_name(m.t[i].dtype), tensor_shape(&m.t[i], shape));
         }
     }
     if (!r) {

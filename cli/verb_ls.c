@@ -152,6 +152,16 @@ static void print_sum(const struct model *m, const struct grouping *g)
             fprintf(stderr, "  %-8s %8" PRIu64 " tensors  %s\n", dtype_name((enum dtype)t), count[t], out_bytes(bytes[t], s));
 }
 
+static void print_meta(const struct meta *kv)
+{
+    printf("# ");
+    out_text(stdout, kv->key);
+    printf(" = ");
+    for (const char *s = kv->value; *s; s++) /* texts such as config.json have lines */
+        putchar(((unsigned char)*s < 0x20 && *s != '\n' && *s != '\t') || *s == 0x7f ? '?' : *s);
+    putchar('\n');
+}
+
 static int list(struct model *m, const struct common *c, bool tree, bool meta, const struct rules *rules, struct err *e)
 {
     static const char *const part[] = {"plain", "weight", "scale", "offset"};
@@ -186,7 +196,7 @@ static int list(struct model *m, const struct common *c, bool tree, bool meta, c
         n = k;
     }
     for (size_t i = 0; meta && i < m->nkv; i++)
-        printf("# %s = %s\n", m->kv[i].key, m->kv[i].value);
+        print_meta(&m->kv[i]);
     if (c->json)
         for (size_t i = 0; i < n; i++)
             print_json(&l[i], m);

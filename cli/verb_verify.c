@@ -114,7 +114,8 @@ static void print_line(const char *name, int width, const char *what, const stru
     char db[32] = "exact";
     if (!isinf(q))
         snprintf(db, sizeof db, "%.2f", q);
-    printf("%-*s  %-18s %8s %10.3e %10.3e %10.3e %11.8f %7.2f%% %6" PRIu64 " %6" PRIu64, width, name, what, db, error_rel(s),
+    out_left(stdout, name, width);
+    printf("  %-18s %8s %10.3e %10.3e %10.3e %11.8f %7.2f%% %6" PRIu64 " %6" PRIu64, what, db, error_rel(s),
            error_mse(s), (double)s->k.max, error_cosine(s), s->n ? 100.0 * (double)s->k.equal / (double)s->n : 100.0,
            s->saturated, s->flushed);
 }
@@ -126,6 +127,13 @@ static int worst_first(const void *a, const void *b)
     if (isnan(p) != isnan(q))
         return isnan(p) ? -1 : 1;
     return p > q ? -1 : p < q ? 1 : strcmp(x->name, y->name);
+}
+
+static void only(const char *where, const char *name)
+{
+    printf("only in the %s: ", where);
+    out_text(stdout, name);
+    putchar('\n');
 }
 
 static int print_table(const struct error_report *r, const struct error_sums *all, bool every, struct err *e)
@@ -147,7 +155,8 @@ static int print_table(const struct error_report *r, const struct error_sums *al
            "max abs", "cosine", "exact", "satur", "flush", "worst 128x128 block");
     for (size_t i = 0; i < shown; i++) {
         if (t[i]->bytes) {
-            printf("%-*s  %-18s %s\n", width, t[i]->name, dtype_name(t[i]->b->dtype), exact(t[i]) ? "equal bytes" : "BYTES DIFFER");
+            out_left(stdout, t[i]->name, width);
+            printf("  %-18s %s\n", dtype_name(t[i]->b->dtype), exact(t[i]) ? "equal bytes" : "BYTES DIFFER");
             continue;
         }
         print_line(t[i]->name, width, t[i]->scheme ? t[i]->scheme->name : dtype_name(t[i]->b->dtype), &t[i]->sums);
@@ -168,9 +177,9 @@ static int print_table(const struct error_report *r, const struct error_sums *al
     printf("\n%zu tensors compared: %zu equal, %zu not%s\n", r->n, r->n - inexact, inexact,
            inexact > shown ? " (the ten worst are shown; -v shows all)" : "");
     for (size_t i = 0; i < r->nonly_a; i++)
-        printf("only in the reference: %s\n", r->only_a[i]);
+        only("reference", r->only_a[i]);
     for (size_t i = 0; i < r->nonly_b; i++)
-        printf("only in the other: %s\n", r->only_b[i]);
+        only("other", r->only_b[i]);
     free(t);
     return 0;
 }

@@ -290,9 +290,10 @@ static int open_registered(struct outfile *f, const char *path, bool force, bool
         err_set(e, ERR_USAGE, "%s is a directory", path);
         goto fail;
     }
-    if (exists && (S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode))) {
+    struct stat end; /* of a link such as /dev/fd/63, which realpath cannot follow */
+    if (!stat(path, &end) && (S_ISCHR(end.st_mode) || S_ISFIFO(end.st_mode))) {
         f->in_place = false;
-        f->fd = open_retry(f->path, O_WRONLY);
+        f->fd = open_retry(path, O_WRONLY);
         if (f->fd < 0) {
             err_sys(e, "%s: cannot open for writing", path);
             goto fail;

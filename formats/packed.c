@@ -97,6 +97,7 @@ int packed_plan(const struct packed_info *info, struct tensor *t, size_t n, stru
                 uint64_t *file_size, size_t *tail_size, struct err *e)
 {
     uint64_t pos = 0;
+    *head = (struct buf){0};
     for (size_t i = 0; i < n; i++) {
         t[i].off = pos;
         if (!add_u64(pos, t[i].size, &pos) || pos > UINT64_MAX - info->align)
@@ -104,7 +105,6 @@ int packed_plan(const struct packed_info *info, struct tensor *t, size_t n, stru
         pos = round_up(pos, info->align);
     }
     uint8_t h[PACKED_HEAD] = PACKED_MAGIC;
-    *head = (struct buf){0};
     if (buf_put(head, h, sizeof h, e) || put_manifest(head, info, t, n, e)) {
         buf_free(head);
         return -1;
@@ -165,7 +165,7 @@ static int read_stored(struct head *h, const json_t *j, struct tensor *t, struct
     bool scale = (s->dtype == DT_F8_E8M0 || s->dtype == DT_F32)
               && (t->dtype == DT_F32 || t->dtype == DT_BF16 || t->dtype == DT_F16 || t->dtype == DT_U8
                   || t->dtype == DT_F8_E8M0);
-    if ((s->dtype != t->dtype && !scale) || dtype_table[s->dtype].block_elems > 2)
+    if ((s->dtype != t->dtype && !scale) || dtype_table[s->dtype].block_elems != 1)
         return bad(h, e, t->name, "stored dtype (it cannot stand for the logical one)");
     if (!sentence || layout_parse(&s->layout, sentence, e)
         || !(s->sentence = arena_strdup(mem, sentence, e)))

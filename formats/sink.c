@@ -3,12 +3,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum kind { KIND_FILE, KIND_PIPE, KIND_NULL };
 
 struct sink_state {
     enum kind kind;
+    int fd;             /* pipe: standard output, or out.fd of a FIFO or device */
+    const char *name;   /* pipe: for messages */
     struct outfile out;
     bool open, done, skip, tail;
     uint64_t left;      /* slot bytes still to come */
@@ -29,7 +32,7 @@ static int write_zeros(struct sink *s, size_t file, uint64_t n, struct err *e)
     struct sink_state *f = &s->state[file];
     while (n) {
         size_t take = n < sizeof zero ? (size_t)n : sizeof zero;
-        if (io_write(STDOUT_FILENO, "standard output", zero, take, e))
+        if (io_write(f->fd, f->name, zero, take, e))
             return -1;
         f->pos += take;
         n -= take;
@@ -56,6 +59,20 @@ static int zero_gaps(struct sink *s, size_t file, struct err *e)
     return 0;
 }
 
+/* Standard output, a FIFO or a device: bytes in turn. */
+static int open_pipe(struct sink *s, size_t i, int fd, const char *name, struct err *e)
+{
+    struct sink_state *st = &s->state[i];
+    st->kind = KIND_PIPE;
+    st->fd = fd;
+    st->name = name;
+    s->ordered = true;
+    if (io_write(fd, name, s->file[i].head, s->file[i].head_size, e))
+        return -1;
+    st->pos = s->file[i].head_size;
+    return 0;
+}
+
 static int open_file(struct sink *s, size_t i, struct err *e)
 {
     const struct sink_file *f = &s->file[i];
@@ -68,17 +85,15 @@ static int open_file(struct sink *s, size_t i, struct err *e)
         if (isatty(STDOUT_FILENO))
             return err_set(e, ERR_USAGE, "standard output is a terminal; binary data is not written "
                                          "to it (use -o FILE or a pipe)");
-        st->kind = KIND_PIPE;
-        s->ordered = true;
-        if (io_write(STDOUT_FILENO, "standard output", f->head, f->head_size, e))
-            return -1;
-        st->pos = f->head_size;
-        return 0;
+        return open_pipe(s, i, STDOUT_FILENO, "standard output", e);
     }
     st->kind = KIND_FILE;
     if (outfile_open(&st->out, f->path, s->opt.force, s->opt.in_place, e))
         return -1;
     st->open = true;
+    struct stat end;
+    if (!fstat(st->out.fd, &end) && !S_ISREG(end.st_mode))
+        return open_pipe(s, i, st->out.fd, f->path, e);
     if (outfile_reserve(&st->out, f->size, e)
         || io_pwrite(st->out.fd, f->path, 0, f->head, f->head_size, e))
         return -1;
@@ -121,7 +136,7 @@ static int pipe_bytes(struct sink *s, size_t slot, const void *p, size_t n, stru
     struct sink_state *f = &s->state[s->slot[slot].file];
     if (f->pos < s->slot[slot].off && write_zeros(s, s->slot[slot].file, s->slot[slot].off - f->pos, e))
         return -1;
-    if (io_write(STDOUT_FILENO, "standard output", p, n, e))
+    if (io_write(f->fd, f->name, p, n, e))
         return -1;
     if (s->opt.digest)
         sha256_put(&s->pending[slot].sha, p, n);
@@ -273,7 +288,7 @@ int sink_tail(struct sink *s, size_t file, const void *p, struct err *e)
         return io_pwrite(f->out.fd, f->out.path, off, p, n, e);
     if (f->kind == KIND_NULL)
         return 0;
-    if (write_zeros(s, file, off - f->pos, e) || io_write(STDOUT_FILENO, "standard output", p, n, e))
+    if (write_zeros(s, file, off - f->pos, e) || io_write(f->fd, f->name, p, n, e))
         return -1;
     f->pos += n;
     return 0;
@@ -302,7 +317,7 @@ int sink_commit(struct sink *s, struct err *e)
         struct sink_state *f = &s->state[i];
         if (f->kind == KIND_PIPE && write_zeros(s, i, s->file[i].size - f->pos, e))
             return -1;
-        if (f->kind != KIND_FILE || !f->open)
+        if (!f->open)
             continue;
         if (outfile_commit(&f->out, s->opt.sync, e))
             return -1;

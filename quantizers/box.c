@@ -93,11 +93,11 @@ static int read_stored(const struct source *s, const struct stored *st, const st
 }
 
 /* A stored scale as the logical type; exact, since it was exact the other way. */
-static void put_scale(uint8_t *y, enum dtype t, const uint8_t *x, enum dtype from)
+static int put_scale(uint8_t *y, enum dtype t, const uint8_t *x, enum dtype from)
 {
     if (t == from) {
         memcpy(y, x, row_bytes(t, 1));
-        return;
+        return 0;
     }
     float v = scale_value(x, from, 0);
     uint16_t h = t == DT_BF16 ? bf16_encode(v) : f16_encode(v);
@@ -107,6 +107,7 @@ static void put_scale(uint8_t *y, enum dtype t, const uint8_t *x, enum dtype fro
         memcpy(y, &h, 2);
     else
         *y = from == DT_F8_E8M0 ? *x : (uint8_t)ue8m0_exact(v);
+    return from == DT_F8_E8M0 || t == DT_F32 || scale_value(y, t, 0) == v ? 0 : -1;
 }
 
 /* Scales that were repeated or turned into bytes: they are small, so the whole
@@ -126,7 +127,10 @@ static int read_repeated(const struct source *s, const struct stored *st, const 
             const uint8_t *x = all + (b->row + i) * st->repeat[0] * pitch
                              + (b->col + j) * st->repeat[1] * from;
             uint8_t *y = dst + i * stride + j * to;
-            put_scale(y, t, x, st->dtype);
+            if (!r && put_scale(y, t, x, st->dtype))
+                r = err_set(e, ERR_INPUT, "%s: tensor '%s': packed scale [%llu,%llu] is no %s", s->model->path,
+                            s->model->t[s->index].name, (unsigned long long)(b->row + i),
+                            (unsigned long long)(b->col + j), dtype_name(t));
         }
     free(all);
     return r;

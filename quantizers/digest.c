@@ -64,9 +64,10 @@ static void *digest_worker(void *arg)
             break;
         if (j->m ? tensor_digest(j->m, i, j->digest[i], s, &e) : sink_digest(j->s, i, j->digest[i], &e)) {
             pthread_mutex_lock(&j->lock);
-            if (!j->failed || i < j->failed_at)
+            if (!j->failed || i < j->failed_at) {
                 j->err = e;
-            j->failed_at = i;
+                j->failed_at = i;
+            }
             j->failed = 1;
             pthread_mutex_unlock(&j->lock);
         }

@@ -337,12 +337,12 @@ static int plain_tensor(struct plan *p, size_t i, const struct wanted *w, struct
     if (!w->to)
         return keep(p, i, w, e);
     bool by_default = rules_default(t, &why), yes = a == ACTION_QUANTIZE || (a == ACTION_DEFAULT && by_default);
-    bool can = t->rank >= 2 && tensor_elems(t) > 0
+    bool can = t->rank >= 2
             && (t->dtype == DT_BF16 || t->dtype == DT_F16 || t->dtype == DT_F32 || !dtype_is_safetensors(t->dtype));
     if (a == ACTION_QUANTIZE && !can)
         return err_set(e, ERR_INPUT, "%s: tensor '%s' (%s, rank %u) cannot be quantized, although a rule says so",
                        p->src->path, t->name, dtype_name(t->dtype), t->rank);
-    yes = yes && can;
+    yes = yes && can && tensor_elems(t) > 0; /* no elements, no scale */
     const char *misfit = yes ? unfit(p, w, w->fit, t, "kept ", e) : NULL;
     if (misfit && plan_note(p, misfit, e))
         return -1;
@@ -357,6 +357,9 @@ static int quantized_tensor(struct plan *p, size_t i, const struct wanted *w, st
     if (a == ACTION_DROP)
         return i != g->weight ? 0 : plan_note(p, arena_printf(&p->mem, e, "dropped %s and its scale (a rule says so)",
                                                               p->src->t[i].name), e);
+    if (w->to && a == ACTION_KEEP && i == g->weight && g->scheme != w->to->scheme)
+        return err_set(e, ERR_USAGE, "%s: a rule keeps tensor '%s', which is %s already; the output would have two schemes",
+                       p->src->path, p->src->t[i].name, g->scheme->name);
     bool whole = w->to || w->form || w->weight_layout || w->scale_layout;
     if (whole && i != g->weight)
         return 0; /* with its weight */
@@ -390,7 +393,8 @@ static int order_ops(struct plan *p, struct err *e)
         count[i + 1] += count[i];
     for (size_t i = 0; i < p->nops; i++)
         tmp[count[op_last(&p->op[i])]++] = p->op[i];
-    memcpy(p->op, tmp, p->nops * sizeof *tmp);
+    if (p->nops)
+        memcpy(p->op, tmp, p->nops * sizeof *tmp);
     free(tmp);
     free(count);
     for (size_t i = 0; i < p->nops; i++)

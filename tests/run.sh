@@ -95,7 +95,18 @@ work() {
             export TMPDIR
             exec sh "$s"
         ) >"$scratch/$n/log" 2>&1 </dev/null
-        echo $? >"$scratch/$n/status"
+        status=$?
+        # A pipeline has nothing but its exit status to say that it worked: it must
+        # have written a model as well.
+        case $s in
+        */pipelines/*)
+            if [ $status -eq 0 ] && ! find "$scratch/$n/cwd" -name '*.safetensors' -size +0 | grep -q .; then
+                echo "it wrote no model" >>"$scratch/$n/log"
+                status=1
+            fi
+            ;;
+        esac
+        echo $status >"$scratch/$n/status"
         rm -rf "$scratch/$n/cwd" "$scratch/$n/tmp"
     done <"$scratch/list"
 }

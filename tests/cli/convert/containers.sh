@@ -71,5 +71,8 @@ same_digest "$MODEL" dir
 refused 2 convert "$MODEL" -o x.safetensors --shard-size 1MB
 refused 2 convert "$MODEL" -o x.safetensors --resume
 refused 2 convert "$MODEL" -o x.safetensors --shard-size 1parsec
+refused 2 convert "$MODEL" -o xdir --shard-size 0
+refused 2 convert "$MODEL" -o xdir --shard-size -1
+absent xdir
 absent x.safetensors
 no_temporary .
