@@ -34,6 +34,7 @@ struct run {
 
     pthread_mutex_t lock;
     pthread_cond_t change;     /* a pass or a turn ended, or the run did */
+    pthread_cond_t idle;       /* nobody writes */
     struct state *st;
     uint8_t **held;            /* per source tensor, on streams */
     bool *used;                /* per source tensor */
@@ -44,6 +45,7 @@ struct run {
     uint64_t turn;
     uint64_t bytes;
     unsigned working;
+    bool writing;              /* somebody writes into a file: its lock lets in one at a time anyway */
     bool stop;
     uint64_t err_ticket;
     struct err err;
@@ -54,6 +56,16 @@ struct claim {
     unsigned pass;
     uint64_t box, ticket;
     struct box b;
+};
+
+/* Many threads would wait for the file whatever they did, and memory per thread is promised. */
+enum { LATE_THREADS = 4 };
+
+/* A finished box that waits for its turn to be written, with the memory it is in. */
+struct late {
+    bool full;
+    struct claim c;
+    struct work w;
 };
 
 /* ---- source bytes ---------------------------------------------------------- */
@@ -225,6 +237,7 @@ static void fail(struct run *r, const struct claim *c, const struct err *e)
     }
     r->stop = true;
     pthread_cond_broadcast(&r->change);
+    pthread_cond_broadcast(&r->idle);
 }
 
 /* The next box, or false when there is none or the run stopped. Under the lock. */
@@ -299,8 +312,77 @@ static bool wait_turn(struct run *r, const struct claim *c)
     return mine;
 }
 
+/* A box is finished: it counts. Under the lock. */
+static int box_done(struct run *r, const struct claim *c, const struct work *w, struct err *e)
+{
+    struct op *op = &r->p->op[c->op];
+    account(r, c, w);
+    if (r->st[c->op].done < op->boxes * op->passes)
+        return 0;
+    int failed = op->x->finish ? op->x->finish(op, &r->st[c->op].a, e) : 0;
+    close_op(r, c->op);
+    return failed;
+}
+
+/* Results that lie in memory of this worker's own and go out as they are. Boxes
+ * of a measuring pass have none: they count at once, others wait for them. */
+static bool can_wait(const struct run *r, const struct claim *c, const struct work *w)
+{
+    const struct op *op = &r->p->op[c->op];
+    if (!r->sink || r->sink->ordered || r->opt->threads > LATE_THREADS || by_kernel(r, op)
+        || !w->result[0].box.rows)
+        return false;
+    for (unsigned k = 0; k < op->nout; k++)
+        if ((w->result[k].box.rows && w->result[k].p != w->out[k].p) || r->p->out[op->out[k]].t.stored)
+            return false;
+    return true;
+}
+
+/* Writes into one file take turns in the kernel, where waiting is wasted. So a
+ * worker that would wait puts its box aside, once, and computes another one.
+ * Entered and left with the lock held. */
+static int write_box(struct run *r, struct claim *c, struct work *w, struct late *l, struct err *e)
+{
+    if (r->writing && !l->full) {
+        struct scratch out[3];
+        memcpy(out, l->w.out, sizeof out);
+        l->c = *c;
+        l->w = *w;
+        memcpy(w->out, out, sizeof out);
+        l->full = true;
+        return 0;
+    }
+    while (r->writing && !r->stop)
+        pthread_cond_wait(&r->idle, &r->lock);
+    if (r->stop)
+        return 0;
+    r->writing = true;
+    pthread_mutex_unlock(&r->lock);
+    int failed = 0;
+    const struct claim *at = &l->c;
+    if (l->full)
+        failed = put_results(r, &l->c, &l->w, e);
+    if (!failed && c) {
+        at = c;
+        failed = put_results(r, c, w, e);
+    }
+    pthread_mutex_lock(&r->lock);
+    r->writing = false;
+    pthread_cond_signal(&r->idle);
+    if (!failed && l->full)
+        failed = box_done(r, at = &l->c, &l->w, e);
+    if (!failed && c)
+        failed = box_done(r, at = c, w, e);
+    l->full = false;
+    if (failed)
+        fail(r, at, e);
+    if (r->p->op[at->op].passes > 1)
+        pthread_cond_broadcast(&r->change);
+    return failed;
+}
+
 /* Entered and left with the lock held. 0 to go on. */
-static int one_box(struct run *r, struct claim *c, struct work *w, int failed, struct err *e)
+static int one_box(struct run *r, struct claim *c, struct work *w, struct late *l, int failed, struct err *e)
 {
     struct op *op = &r->p->op[c->op];
     bool ordered = r->sink && r->sink->ordered;
@@ -316,20 +398,17 @@ static int one_box(struct run *r, struct claim *c, struct work *w, int failed, s
     pthread_mutex_unlock(&r->lock);
     if (!failed)
         failed = compute(r, c, in, stride, w, e);
+    if (!failed && can_wait(r, c, w)) {
+        pthread_mutex_lock(&r->lock);
+        return write_box(r, c, w, l, e);
+    }
     bool mine = !ordered || wait_turn(r, c);
     if (!failed && mine && !by_kernel(r, op))
         failed = put_results(r, c, w, e);
     pthread_mutex_lock(&r->lock);
     if (!mine)
         return -1;
-    if (!failed) {
-        account(r, c, w);
-        if (r->st[c->op].done == op->boxes * op->passes) {
-            failed = op->x->finish ? op->x->finish(op, &r->st[c->op].a, e) : 0;
-            close_op(r, c->op);
-        }
-    }
-    if (failed) {
+    if (failed || box_done(r, c, w, e)) {
         fail(r, c, e);
         return -1;
     }
@@ -353,17 +432,23 @@ static void *worker(void *arg)
 {
     struct run *r = arg;
     struct work w = {.k = r->k};
+    struct late l = {0};
     struct claim c;
     struct err e = {0};
     int failed;
     pthread_mutex_lock(&r->lock);
     while (claim_next(r, &c, &w, &e, &failed))
-        if (one_box(r, &c, &w, failed, &e))
+        if (one_box(r, &c, &w, &l, failed, &e))
+            break;
+    while (l.full && !r->stop)
+        if (write_box(r, NULL, &w, &l, &e))
             break;
     r->working--;
     pthread_cond_broadcast(&r->change);
     pthread_mutex_unlock(&r->lock);
     work_free(&w);
+    for (int i = 0; i < 3; i++)
+        scratch_free(&l.w.out[i]);
     return NULL;
 }
 
@@ -430,6 +515,7 @@ int run_plan(struct plan *p, struct sink *sink, const size_t *slot, const struct
     int result = r.st && r.held && r.used ? 0 : -1;
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.change, NULL);
+    pthread_cond_init(&r.idle, NULL);
     for (size_t i = 0; !result && i < p->nops; i++)
         for (unsigned k = 0; k < p->op[i].nin; k++)
             r.used[p->op[i].in[k]] = true;
@@ -452,6 +538,7 @@ int run_plan(struct plan *p, struct sink *sink, const size_t *slot, const struct
     free(r.held);
     free(r.st);
     pthread_cond_destroy(&r.change);
+    pthread_cond_destroy(&r.idle);
     pthread_mutex_destroy(&r.lock);
     return result;
 }

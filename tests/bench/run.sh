@@ -73,6 +73,8 @@ yes_if() { awk "BEGIN { print ($1) ? \"yes\" : \"no\" }"; }
 goal() { printf '| %s | %s | %s | %s |\n' "$1" "$2" "$3" "$(yes_if "$4")" >> "$summary"; }
 # What an output file must be before it is written over: there, and in memory.
 warm() { for f; do cat "$f" > /dev/null; done; }
+# The disk must not be busy with what the command before has written.
+settle() { sync "$copy" "$q"; }
 # rows: NAME LABEL INPUT_BYTES: one line of a table
 row() {
     w=$(figure "$1" 2 min); d=$(figure dd 2 min); c=$(figure cat 2 min)
@@ -106,9 +108,13 @@ i=0
 while [ $i -lt "$runs" ]; do
     [ $i -gt 0 ] || warm "$in" "$copy" "$q" "$dir/small.safetensors"
     timed cat cat "$in" > /dev/null
+    settle
     timed dd dd if="$in" of="$copy" bs=256K conv=notrunc status=none
+    settle
     quiet q2 quantize "$in" -o "$q" -f --in-place --no-sync -T 2
+    settle
     quiet q1 quantize "$in" -o "$q" -f --in-place --no-sync -T 1
+    settle
     quiet null2 quantize "$in" -o null: -T 2
     quiet null1 quantize "$in" -o null: -T 1
     quiet simd quantize "$dir/small.safetensors" -o null: -T 1
@@ -144,27 +150,27 @@ qbytes=$(size "$q")
 both=$(sum "$bytes" "$qbytes")
 heading 'Other verbs, -T 2 (bytes: the larger of input and output; verify: both inputs)'
 row dd 'dd bs=256K conv=notrunc' "$bytes"
-# verb NAME LABEL BYTES VERB ARGUMENT...
+# verb NAME LABEL BYTES OUTPUT VERB ARGUMENT...
 verb() {
-    name=$1 label=$2 n=$3; shift 3
+    name=$1 label=$2 n=$3 out=$4; shift 4
     quiet "$name-first" "$@"
     i=0
-    while [ $i -lt "$runs" ]; do quiet "$name" "$@"; i=$((i + 1)); done
+    while [ $i -lt "$runs" ]; do sync "$out"; quiet "$name" "$@"; i=$((i + 1)); done
     row "$name" "$label" "$n"
 }
 # The copy is as large as the output, and no longer needed as it is.
-verb deq 'dequantize' "$bytes" dequantize "$q" -o "$copy" -f --in-place --no-sync -T 2
-verb verify 'verify' "$both" verify "$in" "$q" -T 2
-verb digest 'digest' "$bytes" digest "$in" -T 2
+verb deq 'dequantize' "$bytes" "$copy" dequantize "$q" -o "$copy" -f --in-place --no-sync -T 2
+verb verify 'verify' "$both" "$q" verify "$in" "$q" -T 2
+verb digest 'digest' "$bytes" "$in" digest "$in" -T 2
 rm -f "$copy"
 for t in ascend-950 nvidia-sm90; do
     f=$dir/$([ $t = ascend-950 ] && echo mx || echo f32)
     quiet "make-$t" quantize "$in" --target $t -o "$f.src.safetensors" -f --no-sync -T 2
     quiet "mk-$t" pack "$f.src.safetensors" --target $t -o "$f.octp" -f --no-sync -T 2
     n=$(size "$f.octp")
-    verb "quantize-$t" "quantize --target $t" "$bytes" quantize "$in" --target $t -o "$f.src.safetensors" -f --in-place --no-sync -T 2
-    verb "pack-$t" "pack --target $t" "$n" pack "$f.src.safetensors" --target $t -o "$f.octp" -f --in-place --no-sync -T 2
-    verb "unpack-$t" "unpack ($t)" "$n" unpack "$f.octp" -o "$f.src.safetensors" -f --in-place --no-sync -T 2
+    verb "quantize-$t" "quantize --target $t" "$bytes" "$f.src.safetensors" quantize "$in" --target $t -o "$f.src.safetensors" -f --in-place --no-sync -T 2
+    verb "pack-$t" "pack --target $t" "$n" "$f.octp" pack "$f.src.safetensors" --target $t -o "$f.octp" -f --in-place --no-sync -T 2
+    verb "unpack-$t" "unpack ($t)" "$n" "$f.src.safetensors" unpack "$f.octp" -o "$f.src.safetensors" -f --in-place --no-sync -T 2
     rm -f "$f.src.safetensors" "$f.octp"
 done
 
