@@ -74,16 +74,18 @@ static int partner_side(struct partner *p, struct work *w, struct err *e)
     return r;
 }
 
-/* Codes at the end of their range whose value is smaller than the reference. */
+/* The largest code, and a reference beyond what rounds to it: as the encoders
+ * count (kern.h). E4M3: more than 464/448 of the value, INT8: at least 127.5/127. */
 static uint64_t count_saturated(const uint8_t *q, enum dtype t, const float *x, const float *y, size_t n)
 {
     uint64_t count = 0;
     if (t == DT_I8)
         for (size_t i = 0; i < n; i++)
-            count += (q[i] == 0x7f || q[i] == 0x80 || q[i] == 0x81) & (fabsf(x[i]) > fabsf(y[i]));
+            count += (q[i] == 0x7f || q[i] == 0x80 || q[i] == 0x81)
+                   & ((double)fabsf(x[i]) * 127 >= (double)fabsf(y[i]) * 127.5) & (y[i] != 0);
     else
         for (size_t i = 0; i < n; i++)
-            count += ((q[i] & 0x7f) == 0x7e) & (fabsf(x[i]) > fabsf(y[i]));
+            count += ((q[i] & 0x7f) == 0x7e) & ((double)fabsf(x[i]) * 448 > (double)fabsf(y[i]) * 464);
     return count;
 }
 

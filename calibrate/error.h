@@ -14,7 +14,7 @@ enum { ERROR_BLOCK = 128 };  /* worst blocks are 128 x 128 */
 struct error_sums {
     uint64_t n;
     struct kern_error k;
-    uint64_t saturated;      /* y has the largest code of its scheme and |x| > |y| */
+    uint64_t saturated;      /* y has the largest code of its scheme and x is beyond what rounds to it */
     uint64_t flushed;        /* y is 0 and x is not */
 };
 struct error_worst {

@@ -253,7 +253,7 @@ static int carry(struct job *j, const char *name, struct err *e)
     if (!from || !to)
         return -1;
     if (stat(from, &st) || !S_ISREG(st.st_mode))
-        return 0; /* folders and the like stay behind */
+        return plan_note(&j->plan, arena_printf(&j->plan.mem, e, "%s was not carried over: it is no file", from), e);
     int fd = io_open(from, &size, e);
     if (fd < 0 || outfile_open(&out, to, j->c->force || j->c->resume, false, e)) {
         if (fd >= 0)

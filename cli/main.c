@@ -1,4 +1,5 @@
 /* octavo VERB: the command table, --version, help, completion, exit codes. */
+#include "cli/opt.h"
 #include "cli/out.h"
 #include "cli/verbs.h"
 
@@ -134,8 +135,11 @@ int main(int argc, char **argv)
     if (!strcmp(argv[0], "completion"))
         return finish("", completion(argc, argv), &e);
     for (int i = 0; i < NVERBS; i++)
-        if (!strcmp(argv[0], verbs[i].name))
-            return finish(verbs[i].name, verbs[i].run(argc, argv, &e) ? (int)e.kind : 0, &e);
+        if (!strcmp(argv[0], verbs[i].name)) {
+            int r = verbs[i].run(argc, argv, &e) ? (int)e.kind : 0;
+            opt_release();
+            return finish(verbs[i].name, r, &e);
+        }
     fprintf(stderr, "octavo: there is no verb '%s' (octavo --help lists them)\n", argv[0]);
     return ERR_USAGE;
 }

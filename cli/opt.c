@@ -17,6 +17,10 @@ void common_init(struct common *c)
     c->memory = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 2 : UINT64_MAX;
 }
 
+static struct arena lists; /* of OPT_LIST */
+
+void opt_release(void) { arena_free(&lists); }
+
 static int help_width(const struct opt *o)
 {
     return (int)strlen(o->name) + (o->arg ? (int)strlen(o->arg) + 1 : 0);
@@ -69,8 +73,15 @@ static int store(const struct opt *o, const char *v, struct err *e)
     case OPT_STRING: *(const char **)o->to = v; return 0;
     case OPT_LIST: {
         struct opt_list *l = o->to;
-        if (mem_grow((void **)&l->item, &l->cap, l->n + 1, sizeof *l->item, e))
-            return -1;
+        if (l->n == l->cap) {
+            struct opt_list_item *more = arena_array(&lists, 2 * l->cap + 8, sizeof *more, e);
+            if (!more)
+                return -1;
+            if (l->n)
+                memcpy(more, l->item, l->n * sizeof *more);
+            l->item = more;
+            l->cap = 2 * l->cap + 8;
+        }
         l->item[l->n++] = (struct opt_list_item){v, o->name};
         return 0;
     }

@@ -31,6 +31,8 @@ struct usage {
 };
 /* 0 with the n operands moved to argv[0..n), 1 when help was printed, -1. */
 int opt_parse(const struct usage *u, int argc, char **argv, size_t *n, struct err *e) MUST_USE;
+/* Frees what lists hold, when the verb is done. */
+void opt_release(void);
 
 /* ---- what all verbs share ------------------------------------------------- */
 struct common {
