@@ -136,7 +136,7 @@ check-hdr:
 check-man:
 	@mandoc -Tlint -Wwarning man/*.[157]
 format:
-	clang-format -i $(sort $(wildcard */*.c */*.h */*/*.c */*/*.h))
+	clang-format -i $(sort $(filter-out build/%,$(wildcard */*.c */*.h */*/*.c */*/*.h)))
 
 .PHONY: all deps check-packages demo install clean check unit asan asan-unit prove bench check-deps check-lists \
         check-hdr check-man format

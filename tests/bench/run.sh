@@ -175,7 +175,9 @@ for t in ascend-950 nvidia-sm90; do
 done
 
 # ---- memory ---------------------------------------------------------------------
-# The same peak for every size of model and tensor.
+# The same peak for every size of model and tensor.  Without priority: then not all
+# threads would get to work.
+rt=
 rm -f "$q"
 third=$((mb * 3 / 10 > 96 ? mb * 3 / 10 : 96))
 "${BENCH}mkmodel" "$dir/third.safetensors" $third
