@@ -17,41 +17,25 @@ char *out_bytes(uint64_t n, char *s)
     return s;
 }
 
-static void spaces(FILE *f, int n)
+/* Control characters must not reach the terminal. */
+static char shown(char c) { return ((unsigned char)c < 0x20 || c == 0x7f) ? '?' : c; }
+
+void out_copy(char *to, const char *s, size_t n)
 {
-    static const char blank[] = "                                                                ";
-    for (; n > 0; n -= (int)sizeof blank - 1)
-        fwrite_unlocked(blank, 1, n < (int)sizeof blank - 1 ? (size_t)n : sizeof blank - 1, f);
+    for (size_t i = 0; i < n; i++)
+        to[i] = shown(s[i]);
 }
 
-/* Control characters of a name must not reach the terminal. */
 void out_text(FILE *f, const char *s)
 {
-    const char *run = s;
     for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f) {
-            fwrite_unlocked(run, 1, (size_t)(s - run), f);
-            putc_unlocked('?', f);
-            run = s + 1;
-        }
-    fwrite_unlocked(run, 1, (size_t)(s - run), f);
+        putc(shown(*s), f);
 }
 
 void out_left(FILE *f, const char *s, int width)
 {
     out_text(f, s);
-    spaces(f, width - (int)strlen(s));
-}
-
-void out_right(FILE *f, uint64_t v, int width)
-{
-    char digit[20];
-    int n = sizeof digit;
-    do
-        digit[--n] = (char)('0' + v % 10);
-    while (v /= 10);
-    spaces(f, width - ((int)sizeof digit - n));
-    fwrite_unlocked(digit + n, 1, sizeof digit - (size_t)n, f);
+    fprintf(f, "%*s", width > (int)strlen(s) ? width - (int)strlen(s) : 0, "");
 }
 
 void out_json(FILE *f, const char *s)

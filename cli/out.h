@@ -9,11 +9,11 @@
 
 /* "1.86 GB" into s (at least 32 bytes); powers of 1000. Returns s. */
 char *out_bytes(uint64_t n, char *s);
-/* s, control characters as '?'. */
+/* Text, control characters as '?': n bytes into memory, or to a file. */
+void out_copy(char *to, const char *s, size_t n);
 void out_text(FILE *f, const char *s);
-/* s, then spaces up to width; a number, right-aligned. Faster than printf in long listings. */
+/* s, then spaces up to width. */
 void out_left(FILE *f, const char *s, int width);
-void out_right(FILE *f, uint64_t v, int width);
 /* A JSON string to f. */
 void out_json(FILE *f, const char *s);
 

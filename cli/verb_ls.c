@@ -17,8 +17,8 @@ struct line {
     const char *scheme;   /* or "-" */
     const char *part;
     char *pattern;        /* --tree: the name with its numbers as * */
+    size_t length;        /* of the name, or of the pattern */
     size_t count;
-    uint64_t key;         /* while sorting: eight bytes of the name */
 };
 
 static int by_name(const void *a, const void *b)
@@ -26,38 +26,57 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct line *)a)->t->name, ((const struct line *)b)->t->name);
 }
 
-static int by_key(const void *a, const void *b)
+/* While sorting: eight bytes of the name, and whose it is. */
+struct key {
+    uint64_t part;
+    const struct line *l;
+};
+
+static int by_part(const void *a, const void *b)
 {
-    uint64_t x = ((const struct line *)a)->key, y = ((const struct line *)b)->key;
+    uint64_t x = ((const struct key *)a)->part, y = ((const struct key *)b)->part;
     return x < y ? -1 : x > y;
 }
 
 /* By name, eight bytes at a time: names share long beginnings, which strcmp
  * would read over and over. The first depth bytes are equal. */
-static void sort_names(struct line *l, size_t n, size_t depth)
+static void sort_keys(struct key *k, size_t n, size_t depth)
 {
     for (bool differ = false; n > 1 && !differ; depth += 8) {
         for (size_t i = 0; i < n; i++) {
-            const char *s = l[i].t->name + depth;
-            uint64_t key = 0;
-            for (int k = 0; k < 8; k++) {
-                key = key << 8 | (unsigned char)*s;
-                s += *s != 0;
-            }
-            l[i].key = key;
-            differ |= key != l[0].key;
+            const size_t left = k[i].l->length - depth;
+            unsigned char s[8] = {0};
+            memcpy(s, k[i].l->t->name + depth, left < 8 ? left : 8);
+            k[i].part = (uint64_t)s[0] << 56 | (uint64_t)s[1] << 48 | (uint64_t)s[2] << 40 | (uint64_t)s[3] << 32
+                      | (uint64_t)s[4] << 24 | (uint64_t)s[5] << 16 | (uint64_t)s[6] << 8 | s[7];
+            differ |= k[i].part != k[0].part;
         }
-        if (!differ && !(l[0].key & 0xff))
+        if (!differ && !(k[0].part & 0xff))
             return; /* the names end here */
     }
     if (n > 1)
-        qsort(l, n, sizeof *l, by_key);
+        qsort(k, n, sizeof *k, by_part);
     for (size_t i = 0, end; i < n && n > 1; i = end) {
-        for (end = i + 1; end < n && l[end].key == l[i].key; end++)
+        for (end = i + 1; end < n && k[end].part == k[i].part; end++)
             ;
-        if (end - i > 1 && (l[i].key & 0xff))
-            sort_names(l + i, end - i, depth);
+        if (end - i > 1 && (k[i].part & 0xff))
+            sort_keys(k + i, end - i, depth);
     }
+}
+
+/* The lines by name, in memory of their own. */
+static struct line *sort_names(const struct line *l, size_t n, struct err *e)
+{
+    struct key *k = mem_alloc(n, sizeof *k, e);
+    struct line *sorted = k ? mem_alloc(n, sizeof *sorted, e) : NULL;
+    for (size_t i = 0; sorted && i < n; i++)
+        k[i].l = &l[i];
+    if (sorted)
+        sort_keys(k, n, 0);
+    for (size_t i = 0; sorted && i < n; i++)
+        sorted[i] = *k[i].l;
+    free(k);
+    return sorted;
 }
 
 static void print_json(const struct line *l, const struct model *m)
@@ -108,28 +127,45 @@ static int by_pattern(const void *a, const void *b)
     return r ? r : by_name(a, b);
 }
 
-static void print_table(const struct line *l, size_t n)
+/* No printf: 92,000 lines are a large part of the time. */
+static int print_table(const struct line *l, size_t n, struct err *e)
 {
-    int width = 4, shapes = 5;
+    enum { TYPE = 9 };
+    size_t width = 4, shapes = 5, digits = 12;
     char shape[256];
     for (size_t i = 0; i < n; i++) {
-        int w = (int)strlen(l[i].pattern ? l[i].pattern : l[i].t->name), s = (int)strlen(tensor_shape(l[i].t, shape));
-        width = w > width ? w : width;
-        shapes = s > shapes ? s : shapes;
+        size_t k = strlen(tensor_shape(l[i].t, shape));
+        width = l[i].length > width ? l[i].length : width;
+        shapes = k > shapes ? k : shapes;
+        if (l[i].t->size >= 1000000000000)
+            digits = 20;
     }
+    const size_t type = width + 2, dims = type + TYPE, bytes = dims + shapes + 1, end = bytes + digits + 2;
+    char *row = mem_alloc(end, 1, e);
+    if (!row)
+        return -1;
     for (size_t i = 0; i < n; i++) {
-        out_left(stdout, l[i].pattern ? l[i].pattern : l[i].t->name, width + 2);
-        out_left(stdout, dtype_name(l[i].t->dtype), 9);
-        out_left(stdout, tensor_shape(l[i].t, shape), shapes + 1);
-        out_right(stdout, l[i].t->size, 12);
-        out_left(stdout, "", 2);
-        out_left(stdout, l[i].scheme, 0);
+        const char *name = dtype_name(l[i].t->dtype);
+        char *p = row + end - 2;
+        uint64_t v = l[i].t->size;
+        memset(row, ' ', end);
+        out_copy(row, l[i].pattern ? l[i].pattern : l[i].t->name, l[i].length);
+        memcpy(row + type, name, strlen(name));
+        tensor_shape(l[i].t, shape);
+        memcpy(row + dims, shape, strlen(shape));
+        do
+            *--p = (char)('0' + v % 10);
+        while (v /= 10);
+        fwrite_unlocked(row, 1, end, stdout);
+        fputs_unlocked(l[i].scheme, stdout);
         if (l[i].count > 1)
             printf("  x %zu", l[i].count);
         if (l[i].t->stored)
             printf("  %s", l[i].t->stored->sentence);
         putchar_unlocked('\n');
     }
+    free(row);
+    return 0;
 }
 
 static void print_sum(const struct model *m, const struct grouping *g)
@@ -175,17 +211,23 @@ static int list(struct model *m, const struct common *c, bool tree, bool meta, c
     for (size_t i = 0; i < m->n; i++) {
         if (rules_match(rules, m->t[i].name) == ACTION_DROP)
             continue;
-        l[n] = (struct line){&m->t[i], g.part[i] == PART_PLAIN ? "-" : g.g[g.group[i]].scheme->name, part[g.part[i]], NULL, 1, 0};
+        l[n] = (struct line){&m->t[i], g.part[i] == PART_PLAIN ? "-" : g.g[g.group[i]].scheme->name, part[g.part[i]], NULL, strlen(m->t[i].name), 1};
         if (tree && !(l[n].pattern = pattern_of(m->t[i].name, &m->mem, e))) {
             free(l);
             return -1;
         }
+        if (tree)
+            l[n].length = strlen(l[n].pattern);
         n++;
     }
     if (tree)
         qsort(l, n, sizeof *l, by_pattern);
-    else
-        sort_names(l, n, 0);
+    else {
+        struct line *sorted = sort_names(l, n, e);
+        free(l);
+        if (!(l = sorted))
+            return -1;
+    }
     if (tree) {
         size_t k = 0;
         for (size_t i = 0; i < n; i++)
@@ -200,8 +242,10 @@ static int list(struct model *m, const struct common *c, bool tree, bool meta, c
     if (c->json)
         for (size_t i = 0; i < n; i++)
             print_json(&l[i], m);
-    else
-        print_table(l, n);
+    else if (print_table(l, n, e)) {
+        free(l);
+        return -1;
+    }
     if (!c->quiet && !c->json) {
         fflush(stdout);
         print_sum(m, &g);

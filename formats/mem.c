@@ -89,6 +89,15 @@ char *arena_printf(struct arena *a, struct err *e, const char *fmt, ...)
     return p;
 }
 
+void arena_join(struct arena *a, struct arena *b)
+{
+    struct arena_block **end = &a->head;
+    while (*end)
+        end = &(*end)->next;
+    *end = b->head;
+    b->head = NULL;
+}
+
 void arena_free(struct arena *a)
 {
     for (struct arena_block *b = a->head, *next; b; b = next) {
@@ -168,14 +177,17 @@ void buf_free(struct buf *b)
     *b = (struct buf){0};
 }
 
+/* Slots are small, so that those of 92,000 names stay in the second-level cache;
+ * the entries lie in the order in which they were added, as names mostly are
+ * looked up. */
 struct map_slot {
+    uint32_t hash, entry; /* 0: empty; else of entry[entry - 1] */
+};
+struct map_entry {
     const char *name;
     size_t index;
-    uint64_t hash;
 };
 
-/* Eight bytes at a time, each mixed by a multiplication whose high half is
- * folded in; the last word is padded with the length. */
 static uint64_t hash_name(const char *s)
 {
     size_t n = strlen(s);
@@ -191,47 +203,58 @@ static uint64_t hash_name(const char *s)
     return h ^ h >> 29;
 }
 
-static struct map_slot *map_slot(struct map_slot *slot, size_t cap, const char *name, uint64_t hash)
+static struct map_slot *map_slot(const struct map *m, const char *name, uint32_t hash)
 {
-    for (size_t i = hash & (cap - 1);; i = (i + 1) & (cap - 1))
-        if (!slot[i].name || (slot[i].hash == hash && !strcmp(slot[i].name, name)))
-            return &slot[i];
+    for (size_t i = hash & (m->cap - 1);; i = (i + 1) & (m->cap - 1)) {
+        struct map_slot *s = &m->slot[i];
+        if (!s->entry || (s->hash == hash && !strcmp(m->entry[s->entry - 1].name, name)))
+            return s;
+    }
 }
 
 static int map_resize(struct map *m, size_t cap, struct err *e)
 {
+    if (cap > 1u << 31) /* hashes have 32 bits */
+        return err_set(e, ERR_INPUT, "more than %u names", 1u << 30);
+    struct map_slot *old = m->slot;
+    size_t n = m->cap, room = m->room;
     struct map_slot *slot = mem_alloc(cap, sizeof *slot, e);
-    if (!slot)
+    if (!slot || mem_grow((void **)&m->entry, &room, cap / 2, sizeof *m->entry, e)) {
+        free(slot);
         return -1;
-    for (size_t i = 0; i < m->cap; i++)
-        if (m->slot[i].name)
-            *map_slot(slot, cap, m->slot[i].name, m->slot[i].hash) = m->slot[i];
-    free(m->slot);
+    }
     m->slot = slot;
     m->cap = cap;
+    m->room = room;
+    for (size_t i = 0; i < n; i++)
+        if (old[i].entry) {
+            size_t k = old[i].hash & (cap - 1);
+            while (slot[k].entry)
+                k = (k + 1) & (cap - 1);
+            slot[k] = old[i];
+        }
+    free(old);
     return 0;
 }
 
 int map_reserve(struct map *m, size_t n, struct err *e)
 {
-    if (n > SIZE_MAX / 8)
-        return out_of_memory(e, SIZE_MAX);
     size_t cap = m->cap ? m->cap : 64;
-    while (2 * n > cap)
+    while (n > cap / 2 && cap <= 1u << 31)
         cap *= 2;
     return cap > m->cap ? map_resize(m, cap, e) : 0;
 }
 
 int map_add(struct map *m, const char *name, size_t index, struct err *e)
 {
-    if (2 * (m->n + 1) > m->cap && map_resize(m, m->cap ? 2 * m->cap : 64, e))
+    if (m->n + 1 > m->cap / 2 && map_resize(m, m->cap ? 2 * m->cap : 64, e))
         return -1;
-    uint64_t hash = hash_name(name);
-    struct map_slot *s = map_slot(m->slot, m->cap, name, hash);
-    if (s->name)
+    uint32_t hash = (uint32_t)hash_name(name);
+    struct map_slot *s = map_slot(m, name, hash);
+    if (s->entry)
         return 1;
-    *s = (struct map_slot){.name = name, .index = index, .hash = hash};
-    m->n++;
+    m->entry[m->n++] = (struct map_entry){name, index};
+    *s = (struct map_slot){hash, (uint32_t)m->n};
     return 0;
 }
 
@@ -239,15 +262,16 @@ bool map_find(const struct map *m, const char *name, size_t *index)
 {
     if (!m->cap)
         return false;
-    const struct map_slot *s = map_slot(m->slot, m->cap, name, hash_name(name));
-    if (!s->name)
+    const struct map_slot *s = map_slot(m, name, (uint32_t)hash_name(name));
+    if (!s->entry)
         return false;
-    *index = s->index;
+    *index = m->entry[s->entry - 1].index;
     return true;
 }
 
 void map_free(struct map *m)
 {
     free(m->slot);
+    free(m->entry);
     *m = (struct map){0};
 }

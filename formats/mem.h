@@ -41,6 +41,8 @@ char *arena_strndup(struct arena *a, const char *s, size_t n, struct err *e) MUS
 char *arena_strdup(struct arena *a, const char *s, struct err *e) MUST_USE;
 char *arena_printf(struct arena *a, struct err *e, const char *fmt, ...)
     __attribute__((format(printf, 3, 4))) MUST_USE;
+/* Everything of b becomes a's. */
+void arena_join(struct arena *a, struct arena *b);
 void arena_free(struct arena *a);
 
 /* ---- heap with an error sentence --------------------------------------- */
@@ -62,7 +64,8 @@ void buf_free(struct buf *b);
 /* ---- map: name -> index ------------------------------------------------ */
 struct map {
     struct map_slot *slot;
-    size_t cap, n;
+    struct map_entry *entry;
+    size_t cap, n, room;
 };
 /* Adds name (borrowed; must outlive the map).  Returns 1 when it was there
  * already (nothing changes), 0 when added, -1 on error. */

@@ -6,8 +6,10 @@
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* One line of the weight_map. */
 struct shard_entry {
@@ -188,9 +190,11 @@ static int number_files(struct shards *s, struct names *file, struct err *e)
     struct map seen = {0};
     int rc = 0;
     for (size_t i = 0; i < s->n && !rc; i++) {
-        /* Entries of one file stand together as a rule. */
-        if (i && !strcmp(s->entry[i].file, s->entry[i - 1].file))
+        /* Entries of one file stand together as a rule: one string for them. */
+        if (i && !strcmp(s->entry[i].file, s->entry[i - 1].file)) {
+            s->entry[i].file = s->entry[i - 1].file;
             continue;
+        }
         rc = map_add(&seen, s->entry[i].file, 0, e);
         if (!rc)
             rc = mem_grow((void **)&file->name, &file->cap, file->n + 1, sizeof *file->name, e);
@@ -205,7 +209,7 @@ static int number_files(struct shards *s, struct names *file, struct err *e)
         qsort(file->name, file->n, sizeof *file->name, name_compare);
     for (size_t i = 0; i < s->n; i++) {
         struct shard_entry *const x = &s->entry[i];
-        if (i && !strcmp(x->file, x[-1].file)) {
+        if (i && x->file == x[-1].file) {
             x->number = x[-1].number;
             continue;
         }
@@ -224,8 +228,8 @@ static const char *first_tensor_of(const struct shards *s, uint32_t number)
     return "";
 }
 
-static int read_shard(const struct shards *s, struct model *m, uint32_t number, struct table *t,
-                      struct err *e)
+static int read_shard(const struct shards *s, struct model *m, uint32_t number, struct arena *mem,
+                      struct table *t, struct err *e)
 {
     struct model_file *const f = &m->f[number];
     if (!io_exists(f->path))
@@ -242,8 +246,79 @@ static int read_shard(const struct shards *s, struct model *m, uint32_t number, 
         rc = err_set(e, ERR_INPUT,
                      "%s: is compressed; shards are read at any offset and must not be", f->path);
     if (!rc)
-        rc = safetensors_read(&h, number, &m->mem, t, e);
+        rc = safetensors_read(&h, number, mem, t, e);
     free(h.p);
+    return rc;
+}
+
+/* Consecutive files, read by one thread into tables of its own. */
+struct part {
+    const struct shards *s;
+    struct model *m;
+    size_t from, to;
+    struct arena mem;
+    struct table t;
+    struct err e;
+    int rc;
+    pthread_t thread;
+    bool started;
+};
+
+static void *read_part(void *arg)
+{
+    struct part *const p = arg;
+    for (size_t i = p->from; i < p->to && !p->rc; i++)
+        p->rc = read_shard(p->s, p->m, (uint32_t)i, &p->mem, &p->t, &p->e);
+    return NULL;
+}
+
+/* Parts are joined in order, so the sentence is that of the first bad file. */
+static int join_part(struct part *p, struct table *t, struct err *e)
+{
+    arena_join(&p->m->mem, &p->mem);
+    if (p->rc) {
+        *e = p->e;
+        return -1;
+    }
+    if (!t->n && !t->nkv) {
+        table_free(t);
+        *t = p->t;
+        p->t = (struct table){0};
+        return 0;
+    }
+    for (size_t i = 0; i < p->t.nkv; i++)
+        if (table_meta(t, p->t.kv[i].key, p->t.kv[i].value, e))
+            return -1;
+    if (mem_grow((void **)&t->t, &t->cap, t->n + p->t.n, sizeof *t->t, e))
+        return -1;
+    memcpy(t->t + t->n, p->t.t, p->t.n * sizeof *t->t);
+    t->n += p->t.n;
+    return 0;
+}
+
+enum { PARTS_MAX = 4, PART_FILES = 16 };
+
+static int read_parts(const struct shards *s, struct model *m, struct table *t, struct err *e)
+{
+    struct part part[PARTS_MAX] = {{0}};
+    const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    const size_t most = cpus > 1 ? (size_t)cpus : 1, want = 1 + m->nf / PART_FILES;
+    const size_t n = min_u64(min_u64(most, want), PARTS_MAX);
+    int rc = 0;
+    for (size_t i = n; i-- > 0;) {
+        part[i] = (struct part){.s = s, .m = m, .from = m->nf * i / n, .to = m->nf * (i + 1) / n};
+        part[i].started = i && !pthread_create(&part[i].thread, NULL, read_part, &part[i]);
+        if (!part[i].started)
+            read_part(&part[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (part[i].started)
+            pthread_join(part[i].thread, NULL);
+        struct err ignored;
+        if (join_part(&part[i], t, rc ? &ignored : e))
+            rc = -1;
+        table_free(&part[i].t);
+    }
     return rc;
 }
 
@@ -266,10 +341,8 @@ static int read_shards(const struct shards *s, struct model *m, const struct nam
         if (!f->path)
             return -1;
         f->name = strrchr(f->path, '/') ? strrchr(f->path, '/') + 1 : f->path;
-        if (read_shard(s, m, (uint32_t)i, t, e))
-            return -1;
     }
-    return 0;
+    return read_parts(s, m, t, e);
 }
 
 int shards_read(struct shards *s, struct model *m, const char *index, struct table *t,

@@ -54,7 +54,9 @@ int op_cut(struct op *op, const struct grain *g, struct err *e)
     uint64_t width = max_u64(row_bytes(g->in, m->cols), 1), stripe = width * min_u64(ra, m->rows);
     op->box_cols = m->cols;
     op->box_rows = stripe > BOX_GOOD ? min_u64(ra, m->rows) : clamp_down(BOX_GOOD / width, ra, m->rows);
-    if (stripe > BOX_BYTES && (!g->stream || m->rows == 1) && g->cols)
+    if (op->flat) /* one row; short pieces, since a file that is written keeps others waiting */
+        op->box_cols = min_u64(m->cols, BOX_GOOD / 2);
+    else if (stripe > BOX_BYTES && (!g->stream || m->rows == 1) && g->cols)
         op->box_cols = clamp_down(m->cols * (BOX_BYTES / 1024) / (stripe / 1024), ca, m->cols);
     if ((g->from || g->to) && !g->stream && g->cols) {
         /* Layouts that put rows next to each other want tall boxes. */

@@ -2,9 +2,10 @@
  *
  * Dividing by a power of two only moves the exponent, so a BF16 is quantized
  * without leaving 16-bit integers: take the scale's exponent off the field,
- * round the upper bits to nearest even, done.  That is the fast path.  What it
- * cannot do in a vector of 32 (E4M3 subnormals, nonzero elements that flush to
- * zero, clamped ones, NaN) sends the vector to the slow path in FP32 lanes.
+ * round the upper bits to nearest even, done.  That is the fast path.  A vector
+ * of 32 with an element that it cannot do (E4M3 subnormals, nonzero elements
+ * that flush to zero, clamped ones) takes the middle path, also in 16-bit lanes;
+ * Inf, NaN and scales at the edge take the slow path in FP32 lanes.
  *
  * F32 and F16 become BF16 first by rounding to odd: truncated, with the last
  * bit set when anything was cut off.  BF16 has more than two bits more than
@@ -15,17 +16,17 @@
 #if defined(__x86_64__)
 #include "quantizers/kern_avx2.h"
 
-/* The fast path's code carries this excess, so that what lies below the
- * smallest E4M3 normal is still a positive byte and can be recognized. */
-#define EXCESS 32
+/* The fast path's code carries this excess: what lies below the smallest E4M3
+ * normal is still a positive byte and can be recognized, and the byte's highest
+ * bit, set in all that are good, only has to be kept where the sign wants it. */
+#define EXCESS 128
 /* Scale codes for which the fast path works: below, the excess does not fit
  * into an unsigned field; above, Inf would not look too large. */
-#define CODE_MIN 11
+#define CODE_MIN 23
 #define CODE_MAX 246
 
 /* What the fast path takes off a magnitude: the scale's exponent less the
- * excess, and one, because the rounding multiplication adds 8 where 7 is
- * wanted.  0xffff for a code out of range makes every nonzero element slow. */
+ * excess.  0xffff for a code out of range makes every nonzero element slow. */
 static uint16_t bias_of[256];
 
 static ALWAYS_INLINE __m256i round_to_odd(__m256i u)
@@ -59,38 +60,36 @@ static ALWAYS_INLINE void load32(const uint8_t *x, enum src s, __m256i *a, __m25
 
 /* The fast path's constants. */
 struct fast {
-    __m256i mask, one, eighth, first_normal, range, excess, sign, cut;
+    __m256i mask, eighth, first_normal, range, sign, cut, even;
 };
 
 static ALWAYS_INLINE struct fast fast_constants(void)
 {
     return (struct fast){
         .mask = keep(_mm256_set1_epi16(0x7fff)),
-        .one = keep(_mm256_set1_epi16(1)),
         .eighth = keep(_mm256_set1_epi16(2048)),
         /* Codes 0x09..0x7e are certainly normal and not clamped; 0x08 may be
          * a subnormal rounded by the wrong unit. */
-        .first_normal = keep(_mm256_set1_epi8(EXCESS + 9)),
-        .range = keep(_mm256_set1_epi8(0x7e - 8)),
-        .excess = keep(_mm256_set1_epi8(EXCESS)),
-        .sign = keep(_mm256_set1_epi8(-128)),
+        .first_normal = keep(_mm256_set1_epi8((char)(EXCESS + 9))),
+        .range = keep(_mm256_set1_epi8(0x7e - 9)),
+        .sign = keep(_mm256_set1_epi8(0x7f)),
         .cut = keep(_mm256_set1_epi16(15)),
+        /* What a code is masked with after rounding half up, by the bits cut
+         * off: a tie leaves an even one. */
+        .even = keep(_mm256_broadcastsi128_si256(_mm_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, -2,
+                                                               -1, -1, -1, -1, -1, -1, -1))),
     };
 }
 
-/* Magnitudes in 16-bit lanes to their codes plus EXCESS in 16-bit lanes. */
-static ALWAYS_INLINE __m256i round16(__m256i mag, __m256i bias, const struct fast *f)
+/* 32 bytes from 16-bit lanes, as the source has them. */
+static ALWAYS_INLINE void store32(uint8_t *q, __m256i packed, enum src s)
 {
-    const __m256i odd = _mm256_and_si256(_mm256_srli_epi16(mag, 4), f->one);
-    const __m256i u = _mm256_add_epi16(_mm256_subs_epu16(mag, bias), odd);
-
-    /* (u + 8) >> 4.  Bit 4 of mag is also that of the difference without the
-     * one, the rest of the bias being a multiple of 128. */
-    return _mm256_mulhrs_epi16(u, f->eighth);
+    _mm256_storeu_si256((__m256i *)(void *)q,
+                        s == SRC_BF16 ? _mm256_permute4x64_epi64(packed, 0xd8) : in_order(packed));
 }
 
 /* Encodes 32 elements and adds one to a byte lane of *exact for every exact
- * one; false, and nothing done, when the vector needs the slow path. */
+ * one; false, and nothing done, when the vector needs another path. */
 static ALWAYS_INLINE bool fast32(const uint8_t *x, enum src s, __m256i bias, const struct fast *f,
                                  uint8_t *q, __m256i *exact)
 {
@@ -99,24 +98,91 @@ static ALWAYS_INLINE bool fast32(const uint8_t *x, enum src s, __m256i bias, con
 
     load32(x, s, &a, &b);
     const __m256i ma = _mm256_and_si256(a, f->mask), mb = _mm256_and_si256(b, f->mask);
-    const __m256i c = _mm256_packus_epi16(round16(ma, bias, f), round16(mb, bias, f));
-    const __m256i t = _mm256_sub_epi8(c, f->first_normal);
-    const int odd = _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(t, f->range), t));
-
-    if (!LIKELY(odd == 0)) {
-        const __m256i z = _mm256_cmpeq_epi8(_mm256_packus_epi16(ma, mb), zero);
-
-        if (_mm256_movemask_epi8(z) != odd)
-            return false;   /* not only zeros */
-    }
-    const __m256i sign = _mm256_and_si256(_mm256_packs_epi16(a, b), f->sign);
-    const __m256i code = _mm256_or_si256(_mm256_subs_epu8(c, f->excess), sign);
+    /* (u + 8) >> 4 */
+    const __m256i ca = _mm256_mulhrs_epi16(_mm256_subs_epu16(ma, bias), f->eighth);
+    const __m256i cb = _mm256_mulhrs_epi16(_mm256_subs_epu16(mb, bias), f->eighth);
+    /* The bias is a multiple of 16: what is cut off is the same with and without it. */
     const __m256i lost = _mm256_packus_epi16(_mm256_and_si256(a, f->cut),
                                              _mm256_and_si256(b, f->cut));
+    /* The range is that before ties are settled: the byte 255 may stand for more. */
+    __m256i c = _mm256_packus_epi16(ca, cb);
+    const __m256i t = _mm256_sub_epi8(c, f->first_normal);
+    const int good = _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_min_epu8(t, f->range), t));
 
+    if (!LIKELY(good == -1)) {
+        const __m256i z = _mm256_cmpeq_epi8(_mm256_packus_epi16(ma, mb), zero);
+
+        if (_mm256_movemask_epi8(z) != ~good)
+            return false;   /* not only zeros */
+        c = _mm256_or_si256(c, _mm256_andnot_si256(f->sign, z));
+    }
+    const __m256i sign = _mm256_or_si256(_mm256_packs_epi16(a, b), f->sign);
+
+    c = _mm256_and_si256(c, _mm256_shuffle_epi8(f->even, lost));
     *exact = _mm256_sub_epi8(*exact, _mm256_cmpeq_epi8(lost, zero));
-    _mm256_storeu_si256((__m256i *)(void *)q, s == SRC_BF16 ? _mm256_permute4x64_epi64(code, 0xd8)
-                                                            : in_order(code));
+    store32(q, _mm256_and_si256(c, sign), s);
+    return true;
+}
+
+/* 16 finite magnitudes in 16-bit lanes with a scale code in CODE_MIN..CODE_MAX.
+ * With F the exponent field of the E4M3 code, u = (max(F, 1) - 1) << 7 | the
+ * eight significant bits; the code is u >> 4 rounded, or u >> (5 - F) when F is
+ * below 1.  Shifts and rounding are a multiplication, its factor from a table. */
+static ALWAYS_INLINE __m256i middle16(__m256i mag, uint8_t code, __m256i *exact, __m256i *over)
+{
+    /* By F + 5, limited to 0..6: low bytes of the factors, then high bytes. */
+    const __m256i factors = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(32, 64, -128, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 4, 8, 0));
+    const __m256i zero = _mm256_setzero_si256(), most = _mm256_set1_epi16(0x7e);
+    const __m256i z = _mm256_cmpeq_epi16(mag, zero);
+    const __m256i field = _mm256_sub_epi16(_mm256_srli_epi16(mag, 7), _mm256_set1_epi16((short)(code - 12)));
+    const __m256i i = _mm256_min_epi16(_mm256_max_epi16(field, zero), _mm256_set1_epi16(6));
+    const __m256i both = _mm256_add_epi16(_mm256_or_si256(i, _mm256_slli_epi16(i, 8)),
+                                          _mm256_set1_epi16(0x800));
+    const __m256i factor = _mm256_shuffle_epi8(factors, both);
+    const __m256i low7 = _mm256_and_si256(mag, _mm256_set1_epi16(0x7f));
+    const __m256i sig = _mm256_or_si256(low7, _mm256_set1_epi16(0x80));
+    const __m256i u = _mm256_max_epu16(
+        _mm256_subs_epu16(mag, _mm256_set1_epi16((short)((code - 7) << 7))), sig);
+    const __m256i cut = _mm256_slli_epi16(_mm256_mullo_epi16(u, factor), 1);
+    const __m256i tie = _mm256_cmpeq_epi16(cut, _mm256_set1_epi16((short)0x8000));
+    const __m256i up = _mm256_mulhrs_epi16(u, factor);
+    const __m256i q = _mm256_andnot_si256(_mm256_srli_epi16(tie, 15), up);
+
+    *over = _mm256_cmpgt_epi16(q, most);
+    *exact = _mm256_or_si256(_mm256_andnot_si256(*over, _mm256_cmpeq_epi16(cut, zero)), z);
+    return _mm256_min_epi16(q, most);
+}
+
+static ALWAYS_INLINE int count32(__m256i a, __m256i b)
+{
+    return __builtin_popcount((unsigned)_mm256_movemask_epi8(_mm256_packs_epi16(a, b)));
+}
+
+/* False, and nothing done, when the vector needs the slow path. */
+static ALWAYS_INLINE bool middle32(const uint8_t *x, enum src s, uint8_t code, uint8_t *q,
+                                   struct kern_count *n)
+{
+    const __m256i mask = _mm256_set1_epi16(0x7fff), inf = _mm256_set1_epi16(0x7f7f);
+    __m256i a, b, exact_a, exact_b, over_a, over_b;
+
+    load32(x, s, &a, &b);
+    const __m256i ma = _mm256_and_si256(a, mask), mb = _mm256_and_si256(b, mask);
+
+    if (code < CODE_MIN || code > CODE_MAX
+        || _mm256_movemask_epi8(_mm256_cmpgt_epi16(_mm256_max_epu16(ma, mb), inf)))
+        return false;
+    const __m256i qa = middle16(ma, code, &exact_a, &over_a);
+    const __m256i qb = middle16(mb, code, &exact_b, &over_b);
+    const __m256i mag = _mm256_packus_epi16(qa, qb), zero = _mm256_setzero_si256();
+    const __m256i gone = _mm256_andnot_si256(_mm256_cmpeq_epi8(_mm256_packus_epi16(ma, mb), zero),
+                                             _mm256_cmpeq_epi8(mag, zero));
+    const __m256i sign = _mm256_and_si256(_mm256_packs_epi16(a, b), _mm256_set1_epi8(-128));
+
+    store32(q, _mm256_or_si256(mag, sign), s);
+    n->inexact += 32 - (uint64_t)count32(exact_a, exact_b);
+    n->flushed += (uint64_t)__builtin_popcount((unsigned)_mm256_movemask_epi8(gone));
+    n->saturated += (uint64_t)count32(over_a, over_b);
     return true;
 }
 
@@ -186,7 +252,8 @@ static ALWAYS_INLINE void slow32(const uint8_t *x, enum src s, uint8_t code, uin
     static __attribute__((noinline)) void slow_##name(const uint8_t *x, uint8_t code, uint8_t *q, \
                                                       struct kern_count *n)                       \
     {                                                                                             \
-        slow32(x, s, code, q, n);                                                                 \
+        if (!middle32(x, s, code, q, n))                                                          \
+            slow32(x, s, code, q, n);                                                             \
     }
 SLOW(bf16, SRC_BF16)
 SLOW(f16, SRC_F16)
@@ -324,7 +391,7 @@ void kern_avx2_fill_e4m3(struct kern *k)
     for (int code = 0; code < 256; code++)
         bias_of[code] = code < CODE_MIN || code > CODE_MAX
                             ? 0xffff
-                            : (uint16_t)(((code - CODE_MIN) << 7) + 1);
+                            : (uint16_t)((code - CODE_MIN) << 7);
     k->enc_e4m3_pow2[SRC_BF16] = encode_bf16;
     k->enc_e4m3_pow2[SRC_F16] = encode_f16;
     k->enc_e4m3_pow2[SRC_F32] = encode_f32;

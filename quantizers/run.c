@@ -46,6 +46,9 @@ struct run {
     uint64_t bytes;
     unsigned working;
     bool writing;              /* somebody writes into a file: its lock lets in one at a time anyway */
+    unsigned waiting;          /* workers that cannot go on until that ends */
+    size_t copy_op;            /* next claim of what the kernel copies */
+    uint64_t copy_box;
     bool stop;
     uint64_t err_ticket;
     struct err err;
@@ -56,7 +59,11 @@ struct claim {
     unsigned pass;
     uint64_t box, ticket;
     struct box b;
+    bool writes;               /* a copy by the kernel that set run.writing */
 };
+
+/* Of copies by the kernel: a box that fails in computing is told of first. */
+#define LAST_TICKET (UINT64_MAX - 1)
 
 /* Many threads would wait for the file whatever they did, and memory per thread is promised. */
 enum { LATE_THREADS = 4 };
@@ -240,15 +247,37 @@ static void fail(struct run *r, const struct claim *c, const struct err *e)
     pthread_cond_broadcast(&r->idle);
 }
 
+/* What the kernel copies is claimed apart: while one worker writes, another one
+ * would only wait in the kernel, so a copy is begun when nobody writes or wants
+ * to, or (last) when nothing else is left to do. */
+static bool claim_copy(struct run *r, struct claim *c, bool last)
+{
+    struct plan *p = r->p;
+    for (; r->copy_op < p->nops; r->copy_op++, r->copy_box = 0)
+        if (by_kernel(r, &p->op[r->copy_op]) && r->copy_box < p->op[r->copy_op].boxes
+            && !(r->opt->skip_op && r->opt->skip_op[r->copy_op]))
+            break;
+    if (r->copy_op == p->nops || (!last && (r->writing || r->waiting)))
+        return false;
+    *c = (struct claim){r->copy_op, 0, r->copy_box, LAST_TICKET, box_at(&p->op[r->copy_op], r->copy_box), !r->writing};
+    r->writing = true;
+    r->copy_box++;
+    return true;
+}
+
 /* The next box, or false when there is none or the run stopped. Under the lock. */
 static bool claim_next(struct run *r, struct claim *c, struct work *w, struct err *e, int *failed)
 {
     *failed = 0;
     for (;;) {
-        if (r->stop || r->op == r->p->nops)
+        if (r->stop)
+            return false;
+        if (claim_copy(r, c, r->op == r->p->nops))
+            return true;
+        if (r->op == r->p->nops)
             return false;
         struct op *op = &r->p->op[r->op];
-        bool skip = r->opt->skip_op && r->opt->skip_op[r->op];
+        bool skip = (r->opt->skip_op && r->opt->skip_op[r->op]) || by_kernel(r, op);
         if (skip || op->boxes == 0 || r->pass == op->passes) {
             r->op++;
             r->pass = 0;
@@ -259,7 +288,7 @@ static bool claim_next(struct run *r, struct claim *c, struct work *w, struct er
             pthread_cond_wait(&r->change, &r->lock); /* all of the measuring pass is claimed already */
             continue;
         }
-        *c = (struct claim){r->op, r->pass, r->box, r->ticket, box_at(op, r->box)};
+        *c = (struct claim){r->op, r->pass, r->box, r->ticket, box_at(op, r->box), false};
         if (!r->st[r->op].open && open_op(r, r->op, &w->tmp, e)) {
             *failed = -1;
             fail(r, c, e); /* at once: nobody may claim another box of this op */
@@ -352,8 +381,10 @@ static int write_box(struct run *r, struct claim *c, struct work *w, struct late
         l->full = true;
         return 0;
     }
+    r->waiting++;
     while (r->writing && !r->stop)
         pthread_cond_wait(&r->idle, &r->lock);
+    r->waiting--;
     if (r->stop)
         return 0;
     r->writing = true;
@@ -406,6 +437,10 @@ static int one_box(struct run *r, struct claim *c, struct work *w, struct late *
     if (!failed && mine && !by_kernel(r, op))
         failed = put_results(r, c, w, e);
     pthread_mutex_lock(&r->lock);
+    if (c->writes) {
+        r->writing = false;
+        pthread_cond_signal(&r->idle);
+    }
     if (!mine)
         return -1;
     if (failed || box_done(r, c, w, e)) {
