@@ -25,7 +25,9 @@ static inline const char *dtype_name(enum dtype t) { return dtype_table[t].name;
 /* DT_COUNT when there is no such type; name need not end in NUL. */
 enum dtype dtype_find(const char *name, size_t n);
 /* Only safetensors types can be written to safetensors. */
-static inline bool dtype_is_safetensors(enum dtype t) { return t < DT_Q8_0; }
+static inline bool dtype_is_safetensors(enum dtype t) { return t < DT_I4; }
+/* Block types of GGUF: values in groups with their scales between them. */
+static inline bool dtype_is_block(enum dtype t) { return t >= DT_Q8_0; }
 /* False when elems is no whole number of blocks or the size overflows. */
 bool dtype_size(enum dtype t, uint64_t elems, uint64_t *bytes);
 

@@ -83,7 +83,7 @@ Test(blocks, table)
 {
     for (int t = 0; t < DT_COUNT; t++) {
         const struct block_decoder *const d = block_find((enum dtype)t);
-        cr_assert_eq(d != NULL, !dtype_is_safetensors((enum dtype)t), "%s",
+        cr_assert_eq(d != NULL, dtype_is_block((enum dtype)t), "%s",
                      dtype_name((enum dtype)t));
         if (d)
             cr_assert_eq((int)d->dtype, t);
