@@ -33,7 +33,7 @@ uint8_t scale_smallest(float amax, const struct num *elem);
  * rule's title says. */
 struct scale_rule_f32 {
     const char *name, *title, *source;
-    enum dtype elem;      /* DT_F8_E4M3 or DT_I8 */
+    enum dtype elem;
     bool default_;
     float (*scale)(float amax);
 };

@@ -30,9 +30,17 @@ static float ct_int8(float amax)
     return amax == 0 ? FLT_EPSILON : at_least_normal(amax / 127.5f);
 }
 
+/* The power of two that the rule "smallest" gives: exact for weights that had such scales before. */
+static float pow2_e4m3(float amax)
+{
+    return ue8m0_decode(scale_smallest(amax, &num_e4m3));
+}
+
 const struct scale_rule_f32 scale_rules_f32[] = {
     { "absmax", "amax / 448; 1 for zeros", "quantizers/scale.h", DT_F8_E4M3, true, absmax_e4m3 },
     { "absmax", "amax / 127; 1 for zeros", "quantizers/scale.h", DT_I8, true, absmax_int8 },
+    { "pow2", "the smallest power of two that is not below amax / 448; 1 for zeros", "quantizers/scale.h",
+      DT_F8_E4M3, false, pow2_e4m3 },
     { "ds-float", "DeepSeek V3: max(amax, 1e-4) / 448",
       "deepseek-ai/DeepSeek-V3 inference/kernel.py", DT_F8_E4M3, false, ds_float },
     { "ct-int8", "compressed-tensors: amax / 127.5; 2^-23 for zeros",

@@ -1,4 +1,4 @@
-#include "quantizers/run.h"
+#include "tests/flow.h"
 #include "tests/mk.h"
 #include "tests/oracle.h"
 
@@ -9,11 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* tests/quantizers/test_run.c */
-int flow_run(const struct buf *image, const char *config, const struct wanted *w, unsigned threads,
-             bool stream, bool pipe_, struct buf *out, struct err *e);
-const void *flow_tensor(const struct buf *image, const char *name, size_t *n);
-void flow_wanted(struct wanted *w, struct encoding *to, const char *scheme);
 
 /* Runs w with nowhere to put results; the outcome of the op that reads tensor `name`. */
 static int outcome_of(const struct buf *image, const struct wanted *w, const char *name, struct outcome *o,
@@ -59,8 +54,8 @@ Test(encode, losses_are_counted)
     }
     const struct mk_tensor t = {"q.weight", "F32", "[140,300]", x, sizeof x};
     struct buf in = mk_safetensors(&t, 1, NULL), out;
-    for (size_t k = 0; k < scheme_count; k++) {
-        const struct scheme *const s = &scheme_table[k];
+    for (size_t k = 0; flow_plain[k]; k++) {
+        const struct scheme *const s = scheme_find(flow_plain[k]);
         struct encoding to;
         struct wanted w;
         struct outcome o = {0};
@@ -203,7 +198,7 @@ Test(encode, nonfinite_is_refused_with_its_place)
              {"[1,1]", "[0,0]", 1, 0}};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++)
         for (size_t k = 0; k < 9; k++)
-            for (size_t s = 0; s < scheme_count; s++) {
+            for (size_t s = 0; flow_plain[s]; s++) {
                 const char *const word[] = {"NaN", "Inf", "-Inf"};
                 const uint16_t bits[] = {kinds[k / 3].nan, kinds[k / 3].inf, kinds[k / 3].inf | 0x8000};
                 struct buf in = ones(k / 3, v[i].shape, v[i].n, v[i].at, bits[k % 3]), out;
@@ -211,7 +206,7 @@ Test(encode, nonfinite_is_refused_with_its_place)
                 struct wanted w;
                 struct err e = {0};
                 char want[64];
-                flow_wanted(&w, &to, scheme_table[s].name);
+                flow_wanted(&w, &to, flow_plain[s]);
                 snprintf(want, sizeof want, "%s is %s ", v[i].place, word[k % 3]);
                 cr_assert_eq(flow_run(&in, NULL, &w, 2, false, false, &out, &e), -1);
                 cr_assert_eq(e.kind, ERR_INPUT);
@@ -431,16 +426,16 @@ Test(encode, blocks_of_gguf)
     }
     const struct mk_tensor t = {"q.weight", "F32", "[131,2080]", x, sizeof x};
     struct buf in = mk_safetensors(&t, 1, NULL), a, b;
-    for (size_t s = 0; s < scheme_count; s++) {
+    for (size_t s = 0; flow_plain[s]; s++) {
         struct encoding to;
         struct wanted w;
         struct err e = {0};
-        flow_wanted(&w, &to, scheme_table[s].name);
+        flow_wanted(&w, &to, flow_plain[s]);
         for (int stream = 0; stream < 2; stream++) {
-            cr_assert_eq(flow_run(&g, NULL, &w, 3, stream, false, &a, &e), 0, "%s: %s", scheme_table[s].name,
+            cr_assert_eq(flow_run(&g, NULL, &w, 3, stream, false, &a, &e), 0, "%s: %s", flow_plain[s],
                          e.msg);
             cr_assert_eq(flow_run(&in, NULL, &w, 3, stream, false, &b, &e), 0, "%s", e.msg);
-            cr_assert(a.n == b.n && !memcmp(a.s, b.s, a.n), "%s", scheme_table[s].name);
+            cr_assert(a.n == b.n && !memcmp(a.s, b.s, a.n), "%s", flow_plain[s]);
             buf_free(&a);
             buf_free(&b);
         }

@@ -25,5 +25,5 @@ expect_exit 0 "$OCTAVO" quantize q --target ascend-950 -o asc --require-exact
 expect_exit 0 "$OCTAVO" verify q asc --require-exact
 # There is no exact way from UE8M0 codes to INT8: refused, not done silently.
 refused 3 quantize q --scheme int8-channel -o i8
-expect_err dequantize
+expect_err allow-requantize
 absent i8
