@@ -240,8 +240,12 @@ static int add_pair(struct plan *p, struct error_report *r, const struct groupin
         op->m = (struct matrix){1, 1, tb->size};
         return op_cut(op, &(struct grain){1, 1, DT_U8, NULL, NULL, !p->src->random}, e);
     }
-    /* Panels must hold whole blocks of both sides, and whole 128-column blocks of the report. */
-    uint64_t cols = (xa && !xa->scheme->block_cols) || (xb && !xb->scheme->block_cols) ? 0 : ERROR_BLOCK;
+    /* Panels must hold whole blocks of both sides, and whole 128-column blocks of the report.
+     * All are powers of two, so the largest is a multiple of the others. */
+    uint64_t cols = max_u64(dtype_table[ta->dtype].block_elems, dtype_table[tb->dtype].block_elems);
+    cols = max_u64(cols, ERROR_BLOCK);
+    if ((xa && !xa->scheme->block_cols) || (xb && !xb->scheme->block_cols))
+        cols = 0;
     struct grain g = {ERROR_BLOCK, cols, row_bytes(ta->dtype, 256) > row_bytes(tb->dtype, 256) ? ta->dtype : tb->dtype,
                       grain_of(tb), grain_of(ta), op_streams(op) && !p->src->random};
     return op_cut(op, &g, e);
