@@ -285,14 +285,12 @@ static int add_pair(struct plan *p, struct error_report *r, struct model *a, con
         return op_cut(op, &(struct grain){1, 1, {.elem = DT_U8}, NULL, NULL, !p->src->random}, e);
     }
     /* Panels must hold whole blocks of both sides, and whole 128-column blocks of the report. */
-    uint64_t cols = ERROR_BLOCK;
+    uint64_t cols = lcm_u64(ERROR_BLOCK, lcm_u64(view_step(&ia->view), view_step(&ib->view)));
     const struct item *item[] = {ia, ib};
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 2 && cols; k++) {
         const struct scheme *s = item[k]->g ? item[k]->g->scheme : NULL;
-        if (s && s->scale != DT_COUNT && (!s->block_cols || cols % s->block_cols))
-            cols = s->block_cols && s->block_cols % cols == 0 ? s->block_cols : 0;
-        if (!cols)
-            break;
+        if (s && s->scale != DT_COUNT)
+            cols = s->block_cols ? lcm_u64(cols, s->block_cols) : 0;
     }
     const bool wider = view_row_bytes(&ia->view, 256) > view_row_bytes(&ib->view, 256);
     struct grain g = {ERROR_BLOCK, cols, wider ? ia->view : ib->view, grain_of(tb), grain_of(ta),

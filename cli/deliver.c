@@ -68,7 +68,8 @@ static int one_path(struct job *j, const char *path, struct err *e)
 }
 
 /* Shards as the source has them: "model-00001-of-00002.safetensors" keeps its
- * numbers and takes the convention's stem. */
+ * numbers and takes the convention's stem.  Parts of a GGUF model are numbered
+ * anew, since the first may have no tensors. */
 static int keep_shards(struct job *j, const char *dir, const char *stem, struct err *e)
 {
     uint32_t *used = mem_alloc(j->src.nf, sizeof *used, e);
@@ -79,14 +80,22 @@ static int keep_shards(struct job *j, const char *dir, const char *stem, struct 
     }
     for (size_t i = 0; i < j->plan.nout; i++)
         used[j->src.t[j->plan.op[j->plan.out[j->order[i]].op].place].file] = 1;
+    size_t n = 0;
+    for (size_t f = 0; f < j->src.nf; f++)
+        n += used[f];
     int r = 0;
     for (size_t f = 0; !r && f < j->src.nf; f++) {
         if (!used[f])
             continue;
         const char *name = j->src.f[f].name, *dash = strstr(name, "-0");
         used[f] = (uint32_t)j->npaths;
-        j->path[j->npaths] = dash && ends(name, ".safetensors") ? arena_printf(&j->mem, e, "%s/%s%s", dir, stem, dash)
-                                                            : arena_printf(&j->mem, e, "%s/%s", dir, name);
+        if (j->src.container == CONTAINER_GGUF)
+            j->path[j->npaths] = arena_printf(&j->mem, e, "%s/%s-%05zu-of-%05zu.safetensors", dir, stem,
+                                              j->npaths + 1, n);
+        else
+            j->path[j->npaths] = dash && ends(name, ".safetensors")
+                                     ? arena_printf(&j->mem, e, "%s/%s%s", dir, stem, dash)
+                                     : arena_printf(&j->mem, e, "%s/%s", dir, name);
         r = j->path[j->npaths++] ? 0 : -1;
     }
     for (size_t i = 0; i < j->plan.nout; i++)

@@ -57,6 +57,13 @@ struct model {
     size_t nf;
     bool random;               /* false: a pipe or compressed file; tensors can only be read once, in order */
     bool sharded;              /* came through an index or as several files */
+    /* GGUF: the whole key/value section of the (first) file as it lies there, gguf_kv_count
+     * times { u64 length, key, u32 type, value }, little-endian, so that it can be written
+     * again; alignment and split.* keys are in it too.  NULL and 0 elsewhere. */
+    const uint8_t *gguf_kv;
+    size_t gguf_kv_size;
+    uint64_t gguf_kv_count;
+    uint8_t *gguf_head;        /* the memory it is in */
     const char *dir;           /* where config.json and tokenizer files are; NULL when there is no such place */
     const char *config;        /* text of config.json (from dir, else from metadata key octavo.config), or NULL */
     struct stream *stream;     /* the byte stream when !random */
@@ -65,8 +72,8 @@ struct model {
     struct arena mem;
 };
 
-/* path: a .safetensors file, a GGUF file, a packed file, an index.json, a
- * directory (one model.safetensors or a sharded one), or "-".  gzip and zstd
+/* path: a .safetensors file, a GGUF file or the first of its parts, a packed
+ * file, an index.json, a directory (one model or a sharded one), or "-".  gzip and zstd
  * are undone, by content and not by name; such input is a stream (random =
  * false).  Every rule of the container is checked; errors are ERR_INPUT and
  * name file, tensor and numbers. On failure m needs no close. */
@@ -89,7 +96,7 @@ void model_close(struct model *m);
  * makes it random (option --spool). Nothing of the data may have been read. */
 int model_spool(struct model *m, struct err *e) MUST_USE;
 
-/* ---- for the readers (safetensors.c, gguf.c, packed.c) ------------------ */
+/* ---- for the readers (safetensors.c, gguf.h, packed.c) ------------------ */
 
 /* A header that is being parsed: bytes from the start of a file or stream,
  * fetched as needed.  head_need makes bytes [0, n) valid; past the end of the
@@ -126,6 +133,5 @@ int table_sort(struct table *t, size_t from, struct err *e) MUST_USE;
 void table_free(struct table *t);
 
 int safetensors_read(struct head *h, uint32_t file, struct arena *mem, struct table *t, struct err *e) MUST_USE;
-int gguf_read(struct head *h, uint32_t file, struct arena *mem, struct table *t, struct err *e) MUST_USE;
 
 #endif

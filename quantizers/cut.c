@@ -5,20 +5,16 @@
  * read; with the codes that come out a worker stays below 8 MiB. */
 enum { BOX_BYTES = 9 << 19, BOX_GOOD = 2 << 20 };
 
-static uint64_t gcd(uint64_t a, uint64_t b) { return b ? gcd(b, a % b) : a; }
-
-static uint64_t lcm(uint64_t a, uint64_t b) { return a / gcd(a, b) * b; }
-
 /* Boxes start at multiples of the grain and of the layouts' tiles. */
 static void alignment(const struct op *op, const struct grain *g, uint64_t *rows, uint64_t *cols)
 {
     *rows = g->rows ? g->rows : max_u64(op->m.rows, 1);
-    *cols = g->cols ? lcm(g->cols, view_step(&g->in)) : max_u64(op->m.cols, 1);
+    *cols = g->cols ? lcm_u64(g->cols, view_step(&g->in)) : max_u64(op->m.cols, 1);
     const struct stored *s[2] = {g->from, g->to};
     for (int i = 0; i < 2; i++)
         if (s[i]) {
-            *rows = lcm(*rows, s[i]->layout.tile[0]);
-            *cols = g->cols ? lcm(*cols, s[i]->layout.tile[1]) : *cols;
+            *rows = lcm_u64(*rows, s[i]->layout.tile[0]);
+            *cols = g->cols ? lcm_u64(*cols, s[i]->layout.tile[1]) : *cols;
         }
 }
 

@@ -226,15 +226,25 @@ static int panel_of(const struct op *op, const struct values *v, const struct bo
     return 0;
 }
 
+/* Panels begin where blocks of either side do. */
+static size_t panel_cols(const struct op *op, size_t block)
+{
+    uint64_t step = lcm_u64(block, view_step(&op->view));
+    if (op->from && op->from->scheme->block_cols)
+        step = lcm_u64(step, op->from->scheme->block_cols);
+    return round_up(PANEL, step);
+}
+
 static int measure_box(const struct op *op, const struct values *v, const struct box *b, const uint8_t *in,
                        size_t stride, struct work *w, struct err *e)
 {
+    const size_t panel = panel_cols(op, 1);
     w->amax = 0;
     for (size_t r = 0; r < b->rows; r += 128)
-        for (size_t c = 0; c < b->cols; c += PANEL) {
+        for (size_t c = 0; c < b->cols; c += panel) {
             struct panel p;
             float amax;
-            size_t n = min_u64(PANEL, b->cols - c);
+            size_t n = min_u64(panel, b->cols - c);
             if (panel_of(op, v, b, in, stride, r, min_u64(128, b->rows - r), c, n, n, w, &p, e))
                 return -1;
             w->k->amax[p.src](p.x, p.stride, p.rows, p.cols, p.block, &amax);
@@ -331,7 +341,7 @@ static int encode_box(const struct op *op, struct active *a, unsigned pass, uint
     const bool all = !s->block_rows; /* no blocks: one scale, or none */
     const size_t block = s->block_cols ? s->block_cols : b->cols, block_rows = all ? 128 : s->block_rows;
     const size_t nr = all ? 1 : ceil_div(b->rows, block_rows), nc = all ? 1 : ceil_div(b->cols, block);
-    const size_t panel = s->block_cols ? round_up(PANEL, block) : all ? PANEL : b->cols;
+    const size_t panel = s->block_cols || all ? panel_cols(op, all ? 1 : block) : b->cols;
     j.q = scratch_get(&w->out[0], b->rows * b->cols, e);
     uint8_t *out = scratch_get(&w->out[1], nr * nc * 4 + 4, e);
     if (!j.q || !out || job_memory(&j, panel, all ? panel : block, w, e))

@@ -210,27 +210,16 @@ static int add_rest(struct plan *p, size_t place, const struct view *v, const st
 }
 
 /* ---- encoding ------------------------------------------------------------------ */
-static uint64_t lcm(uint64_t a, uint64_t b)
-{
-    uint64_t x = a, y = b;
-    while (y) {
-        const uint64_t t = x % y;
-        x = y;
-        y = t;
-    }
-    return a / x * b;
-}
-
 static int cut_encode(struct op *op, const struct view *from, bool stream, struct err *e)
 {
     const struct scheme *s = op->to->scheme;
     struct grain g = {s->block_rows ? s->block_rows : 1, s->block_rows ? s->block_cols : 1, op->view,
                       grain_of(&op->src->t[op->in[0]]), NULL, stream};
-    uint64_t step = lcm(view_step(from), view_step(&op->coded));
+    uint64_t step = lcm_u64(view_step(from), view_step(&op->coded));
     if (op->from && op->from->scheme->block_cols)
-        step = lcm(step, op->from->scheme->block_cols);
+        step = lcm_u64(step, op->from->scheme->block_cols);
     if (g.cols)
-        g.cols = lcm(g.cols, step);
+        g.cols = lcm_u64(g.cols, step);
     if (op->from && !op->from->scheme->block_cols && g.cols && s->scale == DT_COUNT)
         g.cols = 0;
     if (op_cut(op, &g, e))
@@ -318,7 +307,7 @@ int plan_decode(struct plan *p, size_t i, const struct group *g, enum dtype to, 
     memcpy(o.dim, op->view.dim, sizeof o.dim);
     struct grain grain = {1, view_step(&op->view), op->view, grain_of(t), NULL, op_streams(op) && !p->src->random};
     if (g)
-        grain.cols = g->scheme->block_cols ? lcm(grain.cols, g->scheme->block_cols) : 0;
+        grain.cols = g->scheme->block_cols ? lcm_u64(grain.cols, g->scheme->block_cols) : 0;
     return plan_output(p, &o, e) ? op_cut(op, &grain, e) : -1;
 }
 
@@ -380,7 +369,7 @@ static int add_codes(struct plan *p, const struct group *g, const struct out_ten
     op->coded = as->view;
     op->unit = as->dtype;
     op->m = view_matrix(&g->view);
-    const uint64_t step = lcm(view_step(&op->view), view_step(&op->coded));
+    const uint64_t step = lcm_u64(view_step(&op->view), view_step(&op->coded));
     return op_cut(op, &(struct grain){1, step, op->view, grain_of(t), NULL, op_streams(op) && !p->src->random}, e);
 }
 

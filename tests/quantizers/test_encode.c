@@ -1,5 +1,6 @@
+#include "quantizers/blocks.h"
 #include "tests/flow.h"
-#include "tests/mk.h"
+#include "tests/mk_gguf.h"
 #include "tests/oracle.h"
 
 #include <criterion/criterion.h>
@@ -402,30 +403,30 @@ Test(encode, conventions_store_the_same_scales)
 
 /* ---- GGUF blocks ------------------------------------------------------------------------------- */
 
-/* Q8_0 blocks encode to what the same values in F32 encode to. */
-Test(encode, blocks_of_gguf)
+/* Blocks encode to what the same values in F32 encode to, in whichever panels. */
+static void blocks_encode(uint32_t id, enum dtype t, uint64_t cols, size_t d_at)
 {
-    enum { R = 131, C = 2080 };
-    static float x[R * C];
-    struct buf g = {0};
+    enum { R = 131 };
+    const struct dtype_info *const d = &dtype_table[t];
+    const size_t n = R * cols / d->block_elems;
+    struct buf g = gg_head(3, 1, 0);
     uint64_t seed = 4;
-    mk_puts(&g, "GGUF");
-    mk_le(&g, 3, 4), mk_le(&g, 1, 8), mk_le(&g, 0, 8);
-    mk_le(&g, 8, 8), mk_puts(&g, "q.weight"), mk_le(&g, 2, 4), mk_le(&g, C, 8), mk_le(&g, R, 8),
-        mk_le(&g, 8, 4), mk_le(&g, 0, 8);
-    while (g.n % 32)
-        mk_le(&g, 0, 1);
-    for (size_t b = 0; b < R * C / 32; b++) {
-        const int power = (int)(oracle_random(&seed) % 12);
-        mk_le(&g, (uint64_t)(15 - power) << 10, 2); /* F16 2^-power */
-        for (size_t i = 0; i < 32; i++) {
-            const int8_t q = (int8_t)oracle_random(&seed);
-            x[b * 32 + i] = (float)ldexp(q, -power);
-            mk_le(&g, (uint8_t)q, 1);
-        }
+    float *const x = malloc(R * cols * sizeof *x);
+    gg_tensor(&g, "q.weight", 2, (uint64_t[]){cols, R}, id, 0);
+    gg_pad(&g, 32);
+    for (size_t b = 0; b < n; b++) {
+        const uint64_t half = (15 - oracle_random(&seed) % 12) << 10; /* 2^-11 to 1 */
+        for (size_t i = 0; i < d->block_bytes; i++)
+            if (i == d_at)
+                mk_le(&g, half, 2), i++;
+            else
+                mk_le(&g, oracle_random(&seed), 1);
+        block_find(t)->decode((const uint8_t *)g.s + g.n - d->block_bytes, x + b * d->block_elems, d->block_elems);
     }
-    const struct mk_tensor t = {"q.weight", "F32", "[131,2080]", x, sizeof x};
-    struct buf in = mk_safetensors(&t, 1, NULL), a, b;
+    char shape[40];
+    sprintf(shape, "[%d,%d]", R, (int)cols);
+    const struct mk_tensor m = {"q.weight", "F32", shape, x, R * cols * sizeof *x};
+    struct buf in = mk_safetensors(&m, 1, NULL), a, b;
     for (size_t s = 0; flow_plain[s]; s++) {
         struct encoding to;
         struct wanted w;
@@ -435,11 +436,19 @@ Test(encode, blocks_of_gguf)
             cr_assert_eq(flow_run(&g, NULL, &w, 3, stream, false, &a, &e), 0, "%s: %s", flow_plain[s],
                          e.msg);
             cr_assert_eq(flow_run(&in, NULL, &w, 3, stream, false, &b, &e), 0, "%s", e.msg);
-            cr_assert(a.n == b.n && !memcmp(a.s, b.s, a.n), "%s", flow_plain[s]);
+            cr_assert(a.n == b.n && !memcmp(a.s, b.s, a.n), "%s, %s", d->name, flow_plain[s]);
             buf_free(&a);
             buf_free(&b);
         }
     }
     buf_free(&in);
     buf_free(&g);
+    free(x);
+}
+
+Test(encode, blocks_of_gguf)
+{
+    blocks_encode(8, DT_Q8_0, 2080, 0);
+    blocks_encode(14, DT_Q6_K, 2304, 208);
+    blocks_encode(41, DT_Q1_0, 2176, 0);
 }
