@@ -157,14 +157,15 @@ struct clothes {
 struct style {
     const char *name, *title;
     const struct model *model;
-    const struct clothes *linear, *routed; /* NULL: stay BF16; routed NULL: as linear */
-    bool odd_o_proj;                       /* scales of o_proj are powers of two times 1.3228756189 */
-    const char *section;                   /* quantization_config */
-    const char *more;                      /* more members of config.json */
-    const char *hf_quant;                  /* hf_quant_config.json */
-    const char *ascend;                    /* a type of quant_model_description.json */
-    int group_size;                        /* for the latter */
-    enum { DEEPSEEK, HUGGING_FACE, FROM_ZERO } naming;
+    const struct clothes *linear; /* NULL: they stay BF16 */
+    const struct clothes *routed; /* NULL: like linear */
+    bool odd_o_proj;              /* scales of o_proj are powers of two times 1.3228756189 */
+    const char *section;          /* quantization_config */
+    const char *more;             /* more members of config.json */
+    const char *hf_quant;         /* hf_quant_config.json */
+    const char *ascend;           /* the type in quant_model_description.json */
+    int group_size;               /* there too */
+    enum { HUGGING_FACE, DEEPSEEK, FROM_ZERO } naming; /* of files */
 };
 extern const struct style styles[];
 extern const size_t style_count;
@@ -189,12 +190,13 @@ struct out {
     uint64_t bytes, elems, planned;
     unsigned shard;
     struct entry *entry; /* of the current file */
-    struct place {       /* of all tensors so far */
-        char name[NAME];
-        unsigned shard;
-        bool plain;
-    } * place;
-    size_t n, done;
+    struct place *place; /* of all tensors so far */
+    size_t n, done;      /* entries, places */
+};
+struct place {
+    char name[NAME];
+    unsigned shard;
+    bool plain; /* not quantized */
 };
 /* data: malloc'ed, becomes the writer's; NULL when planning or sparse.  plain: not quantized. */
 void out_put(struct out *o, const char *name, bool plain, enum dtype dtype, int rank, const uint64_t *dim,

@@ -174,7 +174,7 @@ const struct model gpt_oss_mini = {
      .per_token = 2,
      .nope = 64,
      .vocab = 512},
-    3,
+    4,
     walk_gpt_oss,
     gpt_oss_config,
 };
@@ -221,18 +221,26 @@ static int64_t gaussian(uint64_t *s)
     return sum;
 }
 
-/* Blocks and a row without any weight: what pruning leaves. */
-static bool is_pruned(const struct tensor *t, uint64_t row, uint64_t col)
+/* Rows and columns without any weight: what pruning leaves. */
+struct area {
+    uint64_t row, end_row, col, end_col;
+};
+
+static struct area pruned(const struct tensor *t)
 {
     if (strstr(t->name, ".0.mlp.gate_proj.") || strstr(t->name, ".0.mlp.experts.gate_up_proj"))
-        return row >= 128 && row < 256 && col >= 128 && col < 256;
-    return strstr(t->name, ".0.mlp.up_proj.") && row == 300;
+        return (struct area){128, 256, 128, 256};
+    if (strstr(t->name, ".0.mlp.up_proj."))
+        return (struct area){300, 301, 0, UINT64_MAX};
+    return (struct area){0};
 }
 
 void tensor_values(const struct tensor *t, uint64_t seed, float *out)
 {
     const uint64_t cols = t->dim[t->rank - 1], n = tensor_elems(t), tiles = hash(t->name, ~seed);
+    const struct area none = pruned(t);
     uint64_t s = hash(t->name, seed);
+    uint8_t stored[4];
 
     for (uint64_t i = 0; i < n; i++) {
         const uint64_t row = i / cols, col = i % cols;
@@ -244,9 +252,8 @@ void tensor_values(const struct tensor *t, uint64_t seed, float *out)
             x *= 32;
         if (t->rank == 1)
             x = t->role == KEEP_F32 ? x : 1 + x;
-        else if (is_pruned(t, row, col))
+        else if (row >= none.row && row < none.end_row && col >= none.col && col < none.end_col)
             x = 0;
-        uint8_t stored[4];
         out[i] = (float)store(t->role == KEEP_F32 ? F32 : BF16, x, stored);
     }
 }

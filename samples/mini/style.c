@@ -155,7 +155,7 @@ static const struct clothes modelopt_nvfp4 = {
         bits, group) ", 'targets': ['Linear'], 'weights': " MO_ARGS(bits, group) "}}, "
 #define MO(algo, groups)                                                                                     \
     "{" groups "'ignore': @, 'producer': " PRODUCER ", 'quant_algo': '" algo "', 'quant_method': "           \
-                                                                             "'modelopt'}"
+    "'modelopt'}"
 #define MO_HF(algo, group)                                                                                   \
     "{\n    'producer': " PRODUCER ",\n    'quantization': {'quant_algo': '" algo                            \
     "', 'kv_cache_quant_algo': null, " group "'exclude_modules': @}\n}\n"
@@ -176,11 +176,11 @@ static const struct clothes ascend_w8a8_dynamic = {
  * here, so that the quotient is exact. */
 static const struct clothes ascend_w8a8 = {
     DIV(INT8, 1, 0, F32, 127, 1),
-    {{".deq_scale", F32, DEQ_SCALE, ROWS},
-     {".input_offset", F32, INPUT_OFFSET, ONE},
-     {".input_scale", F32, INPUT_SCALE, ONE},
+    {{".weight", I8, CODES, WHOLE},
      {".quant_bias", I32, QUANT_BIAS, ROWS},
-     {".weight", I8, CODES, WHOLE}},
+     {".input_scale", F32, INPUT_SCALE, ONE},
+     {".input_offset", F32, INPUT_OFFSET, ONE},
+     {".deq_scale", F32, DEQ_SCALE, ROWS}},
 };
 
 /* ---- Quark, gpt-oss ---------------------------------------------------------- */
@@ -231,71 +231,66 @@ const struct style styles[] = {
           .linear = &v4, .routed = &v4_routed, .section = FP8_UE8M0, .more = "'expert_dtype': 'fp4'",
           .naming = DEEPSEEK),
     STYLE("qwen", "Qwen3: E4M3, 128 x 128, BF16 scales", .linear = &qwen,
-          .section = FP8("'modules_to_not_convert': @, "), .naming = HUGGING_FACE),
+          .section = FP8("'modules_to_not_convert': @, ")),
     STYLE("qwen-f16", "Qwen3-4B-Instruct-2507: the same with F16 scales", .linear = &qwen_f16,
-          .section = FP8("'modules_to_not_convert': @, "), .naming = HUGGING_FACE),
+          .section = FP8("'modules_to_not_convert': @, ")),
 
     STYLE("ct-block", "compressed-tensors FP8_BLOCK: E4M3, 128 x 128", .linear = &ct_block,
-          .naming = HUGGING_FACE,
           .section = CT("float-quantized",
                         ARGS("8", "float", "block", "null", "[128, 128]", "false", "true", "null"),
                         ARGS("8", "float", "group", "128", "null", "true", "true", "null"))),
     STYLE("ct-channel", "compressed-tensors FP8_DYNAMIC: E4M3, a scale per row", .linear = &ct_channel,
-          .naming = HUGGING_FACE,
           .section =
               CT("float-quantized", ARGS("8", "float", "channel", "null", "null", "false", "true", "null"),
                  TOKEN("float"))),
     STYLE("ct-tensor", "compressed-tensors FP8: E4M3, one scale, and one for activations",
-          .linear = &ct_tensor, .naming = HUGGING_FACE,
+          .linear = &ct_tensor,
           .section =
               CT("float-quantized", ARGS("8", "float", "tensor", "null", "null", "false", "true", "null"),
                  ARGS("8", "float", "tensor", "null", "null", "false", "true", "null"))),
     STYLE("ct-int8", "compressed-tensors W8A8: INT8, a scale per row", .linear = &ct_int8,
-          .naming = HUGGING_FACE,
           .section = CT("int-quantized", ARGS("8", "int", "channel", "null", "null", "false", "true", "null"),
                         TOKEN("int"))),
-    STYLE("ct-mxfp8", "compressed-tensors MXFP8", .linear = &ct_mxfp8, .naming = HUGGING_FACE,
+    STYLE("ct-mxfp8", "compressed-tensors MXFP8", .linear = &ct_mxfp8,
           .section = CT("mxfp8-quantized",
                         ARGS("8", "float", "group", "32", "null", "false", "true", "'torch.uint8'"),
                         ARGS("8", "float", "group", "32", "null", "true", "true", "'torch.uint8'"))),
-    STYLE("ct-mxfp4", "compressed-tensors MXFP4", .linear = &ct_mxfp4, .naming = HUGGING_FACE,
+    STYLE("ct-mxfp4", "compressed-tensors MXFP4", .linear = &ct_mxfp4,
           .section = CT("mxfp4-pack-quantized",
                         ARGS("4", "float", "group", "32", "null", "false", "true", "'torch.uint8'"),
                         ARGS("4", "float", "group", "32", "null", "true", "true", "'torch.uint8'"))),
     STYLE("ct-nvfp4", "compressed-tensors NVFP4: E4M3 scales per 16, a global one that divides",
-          .linear = &ct_nvfp4, .naming = HUGGING_FACE,
+          .linear = &ct_nvfp4,
           .section = CT(
               "nvfp4-pack-quantized",
               ARGS("4", "float", "tensor_group", "16", "null", "false", "true", "'torch.float8_e4m3fn'"),
               ARGS("4", "float", "tensor_group", "16", "null", "'local'", "true", "'torch.float8_e4m3fn'"))),
     STYLE("ct-int4", "compressed-tensors W4A16: INT4 in groups of 32", .linear = &ct_int4,
-          .naming = HUGGING_FACE,
           .section =
               CT("pack-quantized", ARGS("4", "int", "group", "32", "null", "false", "true", "null"), "null")),
     STYLE("ct-int4-zp", "compressed-tensors W4A16_ASYM: the same with zero points", .linear = &ct_int4_zp,
-          .naming = HUGGING_FACE,
           .section = CT("pack-quantized", ARGS("4", "int", "group", "32", "null", "false", "false", "null"),
                         "null")),
 
     STYLE("modelopt-fp8", "ModelOpt FP8: E4M3, one scale, and one for activations", .linear = &modelopt_fp8,
-          .section = MO("FP8", MO_GROUPS("8", "")), .hf_quant = MO_HF("FP8", ""), .naming = HUGGING_FACE),
+          .section = MO("FP8", MO_GROUPS("8", "")), .hf_quant = MO_HF("FP8", "")),
     STYLE("modelopt-mxfp8", "ModelOpt MXFP8", .linear = &modelopt_mxfp8, .section = MO("MXFP8", ""),
-          .hf_quant = MO_HF("MXFP8", "'group_size': 32, "), .naming = HUGGING_FACE),
+          .hf_quant = MO_HF("MXFP8", "'group_size': 32, ")),
     STYLE("modelopt-nvfp4", "ModelOpt NVFP4: E4M3 scales per 16, a second one that multiplies",
           .linear = &modelopt_nvfp4, .section = MO("NVFP4", MO_GROUPS("4", "'group_size': 16, ")),
-          .hf_quant = MO_HF("NVFP4", "'group_size': 16, "), .naming = HUGGING_FACE),
+          .hf_quant = MO_HF("NVFP4", "'group_size': 16, ")),
 
     STYLE("ascend-mxfp8", "msModelSlim W8A8_MXFP8", .linear = &ascend_mxfp8, .ascend = "W8A8_MXFP8",
-          .group_size = 32, .naming = HUGGING_FACE),
+          .group_size = 32),
     STYLE("ascend-w8a8-dynamic", "msModelSlim W8A8_DYNAMIC: INT8, a scale per row",
-          .linear = &ascend_w8a8_dynamic, .ascend = "W8A8_DYNAMIC", .naming = HUGGING_FACE),
+          .linear = &ascend_w8a8_dynamic, .ascend = "W8A8_DYNAMIC"),
     STYLE("ascend-w8a8", "msModelSlim W8A8: INT8, deq_scale is weight scale times input_scale",
-          .linear = &ascend_w8a8, .ascend = "W8A8", .naming = HUGGING_FACE),
+          .linear = &ascend_w8a8, .ascend = "W8A8"),
 
-    STYLE("quark-mxfp4", "AMD Quark MXFP4", .linear = &quark_mxfp4, .naming = HUGGING_FACE,
+    STYLE("quark-mxfp4", "AMD Quark MXFP4", .linear = &quark_mxfp4,
           .section = QUARK(QUARK_FP4("false"), QUARK_FP4("true"))),
     STYLE("quark-fp8", "AMD Quark FP8: E4M3, one scale, and one for activations", .linear = &modelopt_fp8,
-          .naming = HUGGING_FACE, .section = QUARK(QUARK_FP8, QUARK_FP8)),
+          .section = QUARK(QUARK_FP8, QUARK_FP8)),
 
     {.name = "gpt-oss",
      .title = "gpt-oss: stacked experts in MXFP4",
