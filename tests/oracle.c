@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 const int oracle_e4m3[3] = { 4, 3, 0x7e };
@@ -48,6 +49,21 @@ int oracle_nearest(const struct oracle *o, double mag)
     if (down == up)
         return lo % 2 == 0 ? lo : hi;
     return down < up ? lo : hi;
+}
+
+void oracle_matrix(uint16_t *m)
+{
+    uint32_t s = 12345;
+    for (int i = 0; i < MATRIX_ROWS; i++)
+        for (int j = 0; j < MATRIX_COLS; j++) {
+            s = s * 1664525 + 1013904223;
+            const int32_t v = (int32_t)(s >> 8) - (1 << 23);
+            const float f = (float)(v * 0x1p-24 * (1 + (7 * i + 3 * j) % 13));
+            const float g = i >= 128 && j >= 256 ? 0 : ldexpf(f, 5 * (i / 64) + 3 * (j / 64) - 16);
+            uint32_t u;
+            memcpy(&u, &g, 4);
+            m[i * MATRIX_COLS + j] = (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+        }
 }
 
 uint64_t oracle_random(uint64_t *state)

@@ -25,6 +25,12 @@ int oracle_nearest(const struct oracle *o, double mag);
  * still rounds down is the parity of code (even: down). */
 double oracle_boundary(const struct oracle *o, int code);
 
+/* The matrix of published end-to-end results, BF16 bits, 192 x 320: a linear
+ * congruential generator, shaped so that blocks differ in range; blocks of 128 x 128
+ * are cut off below and on the right, and the last one is zero. */
+enum { MATRIX_ROWS = 192, MATRIX_COLS = 320 };
+void oracle_matrix(uint16_t *m);
+
 /* Bytes from a seed, the same everywhere. */
 uint64_t oracle_random(uint64_t *state);
 /* The seed of this run: OCTAVO_SEED, or a fixed number. */

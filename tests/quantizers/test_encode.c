@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 
 /* Runs w with nowhere to put results; the outcome of the op that reads tensor `name`. */
@@ -396,6 +397,51 @@ Test(encode, conventions_store_the_same_scales)
             for (size_t i = 0; i < R; i++)
                 cr_assert_eq(z[i], 0);
         }
+        buf_free(&out);
+    }
+    buf_free(&in);
+}
+
+/* ---- the published end-to-end matrix ----------------------------------------------------------- */
+
+/* Through the whole of it: model, plan, workers, files. */
+Test(encode, published_matrix)
+{
+    static const struct {
+        const char *scheme, *convention, *rule, *scales;
+        uint32_t codes_crc, scales_crc;
+        size_t scales_size;
+        bool saturates;
+    } v[] = {
+        {"fp8-ue8m0-128x128", "deepseek-v4", "ds", "q.scale", 0xAC1314B8, 0xD954F804, 6, false},
+        {"fp8-f32-128x128", "deepseek", "ds-float", "q.weight_scale_inv", 0x3187C7C2, 0x04E02AF5, 24, false},
+        {"mxfp8", "compressed-tensors", "rceil", "q.weight_scale", 0x116DFE55, 0x332FBE75, 1920, false},
+        {"mxfp8", "ascend-v1", "floor", "q.weight_scale", 0xB3596712, 0x6E39A557, 1920, true},
+    };
+    static uint16_t x[MATRIX_ROWS * MATRIX_COLS];
+    oracle_matrix(x);
+    const struct mk_tensor t = {"q.weight", "BF16", "[192,320]", x, sizeof x};
+    struct buf in = mk_safetensors(&t, 1, NULL), out;
+    for (size_t k = 0; k < sizeof v / sizeof *v; k++) {
+        struct encoding to;
+        struct wanted w;
+        struct outcome o = {0};
+        struct err e = {0};
+        size_t n, m;
+        flow_wanted(&w, &to, v[k].scheme);
+        w.convention = convention_find(v[k].convention);
+        if (to.scheme->scale == DT_F32)
+            to.rule_f32 = scale_rule_f32_find(v[k].rule, DT_F8_E4M3);
+        else
+            to.rule = scale_rule_find(v[k].rule);
+        cr_assert_eq(flow_run(&in, NULL, &w, 2, k & 1, false, &out, &e), 0, "%s", e.msg);
+        const void *const codes = flow_tensor(&out, "q.weight", &n);
+        const void *const scales = flow_tensor(&out, v[k].scales, &m);
+        cr_assert(n == sizeof x / 2 && m == v[k].scales_size, "%s: %zu %zu", v[k].rule, n, m);
+        cr_expect_eq(crc32(0, codes, (unsigned)n), v[k].codes_crc, "%s", v[k].rule);
+        cr_expect_eq(crc32(0, scales, (unsigned)m), v[k].scales_crc, "%s", v[k].rule);
+        cr_assert_eq(outcome_of(&in, &w, "q.weight", &o, &e), 0, "%s", e.msg);
+        cr_expect_eq(o.n.saturated > 0, v[k].saturates, "%s", v[k].rule);
         buf_free(&out);
     }
     buf_free(&in);
