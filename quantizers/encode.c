@@ -73,14 +73,16 @@ static float finite_amax(const struct panel *p, size_t block)
 }
 
 /* --nonfinite=saturate: the kernels make Inf the largest code and keep NaN,
- * for which INT8 has none. */
+ * for which integers, FP4 and, where it saturates, HiFloat8 have none. */
+static bool no_nan(const struct scheme *s) { return scheme_int(s) || s->elem == DT_F4 || s->elem == DT_HIF8; }
+
 static int refuse_nan(const struct op *op, const struct panel *p, struct err *e)
 {
     for (size_t r = 0; r < p->rows; r++)
         for (size_t c = 0; c < p->cols; c++)
             if (isnan(src_value(p->src, p->x + r * p->stride, c)))
-                return err_set(e, ERR_INPUT, "%s: tensor '%s': NaN has no INT8 code",
-                               op->src->f[op->src->t[op->in[0]].file].path, tensor_name(op));
+                return err_set(e, ERR_INPUT, "%s: tensor '%s': NaN has no code in %s",
+                               op->src->f[op->src->t[op->in[0]].file].path, tensor_name(op), op->to->scheme->name);
     return 0;
 }
 
@@ -278,8 +280,8 @@ static int scale_panel(struct job *j, const struct panel *p, uint64_t row, uint6
 {
     bool bad = false;
     const struct op *op = j->op;
-    if (j->whole)
-        return 0;
+    if (j->whole && op->passes == 2)
+        return 0; /* measured before */
     w->k->amax[p->src](p->x, p->stride, p->rows, p->cols, p->block, j->amax);
     for (size_t i = 0; i < p->blocks; i++)
         bad |= !isfinite(j->amax[i]);
@@ -288,9 +290,9 @@ static int scale_panel(struct job *j, const struct panel *p, uint64_t row, uint6
     for (size_t i = 0; bad && i < p->blocks; i++)
         if (!isfinite(j->amax[i]))
             j->amax[i] = finite_amax(p, i);
-    if (derive(op, j->amax, p->blocks, &j->global, &j->s, e))
+    if (!j->whole && derive(op, j->amax, p->blocks, &j->global, &j->s, e))
         return -1;
-    return bad && scheme_int(op->to->scheme) ? refuse_nan(op, p, e) : 0;
+    return bad && no_nan(op->to->scheme) ? refuse_nan(op, p, e) : 0;
 }
 
 static int job_memory(struct job *j, size_t panel, size_t block, struct work *w, struct err *e)

@@ -28,29 +28,47 @@ static const float *row_of(const struct panel *p, size_t r, const struct kern *k
     return row;
 }
 
+/* Counts what a stretch of one row lost: codes q stand for x, y is x in units of the scale. */
+static void count(const float *x, const float *y, const uint8_t *q, size_t n, const float *value, double scale,
+                  float limit, bool itself, struct kern_count *to)
+{
+    uint64_t inexact = 0, flushed = 0, saturated = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double back = (double)value[q[i]];
+        const float a = fabsf(y[i]);
+        inexact += back * scale != (double)x[i];
+        flushed += (back == 0) & (x[i] != 0);
+        saturated += (a > limit) | (itself & (a == limit));
+    }
+    to->inexact += inexact;
+    to->flushed += flushed;
+    to->saturated += saturated;
+}
+
 void encode_any(const struct num *num, const struct panel *p, const struct scales *s, const struct kern *k, uint8_t *q,
                 size_t qstride, float *row, struct kern_count *n)
 {
     bool itself;
+    float value[256];
+    uint8_t all[256];
     const float limit = encode_limit(num, &itself);
-    for (size_t r = 0; r < p->rows; r++) {
+    for (int i = 0; i < 256; i++)
+        all[i] = (uint8_t)i;
+    num_decode_row(num, all, value, 256);
+    for (size_t r = 0; r < p->rows; r++, q += qstride) {
         const float *x = row_of(p, r, k, row);
         float *y = row + p->cols;
-        uint8_t *out = q + r * qstride;
-        for (size_t c = 0, b = 0; c < p->cols; b++) {
+        for (size_t c = 0, b = 0; c < p->cols; c += p->block, b++) {
+            const size_t end = min_u64(c + p->block, p->cols);
             const float scale = s->code ? ue8m0_decode(s->code[b]) : s->value[b];
             const float inverse = s->code ? ue8m0_decode((uint8_t)(254 - s->code[b])) : 0;
-            const size_t end = min_u64(c + p->block, p->cols);
-            for (size_t i = c; i < end; i++) {
-                y[i] = s->code ? x[i] * inverse : scale == 0 ? 0 * x[i] : x[i] / scale;
-                out[i] = (uint8_t)num->encode(y[i], OVERFLOW_SATURATE);
-                const float back = num->decode(out[i]);
-                n->inexact += (double)back * (double)scale != (double)x[i];
-                n->flushed += back == 0 && x[i] != 0;
-                n->saturated += fabsf(y[i]) > limit || (itself && fabsf(y[i]) == limit);
-            }
-            c = end;
+            for (size_t i = c; i < end; i++)
+                y[i] = s->code ? x[i] * inverse : x[i] / scale;
         }
+        num_encode_row(num, y, q, p->cols, OVERFLOW_SATURATE);
+        for (size_t c = 0, b = 0; c < p->cols; c += p->block, b++)
+            count(x + c, y + c, q + c, min_u64(p->block, p->cols - c), value,
+                  (double)(s->code ? ue8m0_decode(s->code[b]) : s->value[b]), limit, itself, n);
     }
 }
 

@@ -24,7 +24,11 @@ const char *encoding_rule(const struct encoding *to)
     return to->rule ? to->rule->name : to->rule_f32 ? to->rule_f32->name : to->scheme->two_level ? "nvfp4" : "";
 }
 
-const struct num *encoding_num(const struct encoding *to) { return num_find(to->scheme->elem); }
+const struct num *encoding_num(const struct encoding *to)
+{
+    const char *named = to->rule ? to->rule->num : to->rule_f32 ? to->rule_f32->num : NULL;
+    return named ? num_named(named) : num_find(to->scheme->elem);
+}
 
 static int no_rule(const struct scheme *s, const char *rule, struct err *e)
 {
@@ -45,7 +49,7 @@ static int no_rule(const struct scheme *s, const char *rule, struct err *e)
 int encoding_make(struct encoding *to, const struct scheme *s, const char *rule, struct err *e)
 {
     *to = encoding_of(s);
-    if (!encoding_num(to) || (has_values(s) && !to->rule_f32))
+    if (!encoding_num(to) || (has_values(s) && !to->rule_f32) || s->zero_point || (scheme_int(s) && s->bits != 4 && s->bits != 8))
         return err_set(e, ERR_USAGE, "%s is read, but this version does not encode to it", s->name);
     if (!rule)
         return 0;

@@ -76,19 +76,6 @@ static bool is_bytes(const struct view *view)
         && dtype_table[view->elem].block_bytes == 1;
 }
 
-/* The value of code q of an element, as values_codes gives it. */
-static float code_value(enum dtype elem, uint8_t q)
-{
-    const struct num *num = num_find(elem);
-    if (elem == DT_I4)
-        return (float)((int8_t)(uint8_t)(q << 4) >> 4);
-    if (elem == DT_I8)
-        return (float)(int8_t)q;
-    if (elem == DT_F4 && q > 15)
-        return 0;
-    return num ? num->decode(q) : NAN;
-}
-
 void values_init(struct values *v, const struct model *m, const struct view *view, const struct group *g,
                  const uint8_t *const side[SIDE_COUNT])
 {
@@ -97,8 +84,11 @@ void values_init(struct values *v, const struct model *m, const struct view *vie
     v->model = m;
     for (int s = 0; s < SIDE_COUNT; s++)
         v->side[s] = g && g->of[side_part((enum side)s)] != NO_TENSOR ? side[s] : NULL;
-    for (int q = 0; g && q < 256; q++)
-        v->code[q] = code_value(view->elem, (uint8_t)q);
+    uint8_t q[256];
+    for (int i = 0; i < 256; i++)
+        q[i] = (uint8_t)i;
+    if (g)
+        num_decode_row(num_find(view->elem), q, v->code, 256);
 }
 
 bool values_readable(enum dtype elem, const struct group *g)

@@ -215,6 +215,8 @@ static int pair(struct model *m, const void *config, size_t i, struct group *g, 
     bool packed = name_ends(w->name, "_packed");
     if (packed ? w->dtype != DT_U8 && w->dtype != DT_I32 : w->dtype != DT_F8_E4M3 && w->dtype != DT_I8)
         return 0;
+    if (name_ends(w->name, "_scale")) /* NVFP4's are E4M3 themselves */
+        return 0;
     if (packed && !(g->name = arena_strndup(&m->mem, w->name, strlen(w->name) - strlen("_packed"), e)))
         return -1;
     int found = group_find_any(m, g, PART_SCALE, suffixes, e);

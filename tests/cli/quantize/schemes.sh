@@ -75,6 +75,8 @@ for s in $schemes; do
         # The same values in every convention.
         if [ $taken -eq 1 ]; then
             first=$d
+        elif [ "$s" = nvfp4 ]; then # a second-level scale that multiplies is not the inverse of one that divides
+            expect_exit 0 "$OCTAVO" verify "$first" "$d" --min-sqnr 30
         else
             expect_exit 0 "$OCTAVO" verify "$first" "$d" --require-exact
         fi
