@@ -201,6 +201,21 @@ static int add_decode(struct plan *p, size_t i, size_t scale, const struct schem
 
 /* ---- which op ------------------------------------------------------------- */
 
+/* NULL when the groups of s divide the columns of t, else the sentence that says that they do not.  A group is
+ * a part of one row, as in OCP MX: kernels, and compressed-tensors in forward_helpers.py, refuse a row that ends
+ * in a partial one.  Blocks of several rows are partial at the edges by definition (DeepSeek-V3's
+ * README_WEIGHTS.md). */
+static const char *partial_group(struct plan *p, const struct scheme *s, const struct tensor *t,
+                                 const char *verb, struct err *e)
+{
+    struct matrix m = tensor_matrix(t);
+    if (s->block_rows != 1 || !s->block_cols || m.cols % s->block_cols == 0)
+        return NULL;
+    return arena_printf(&p->mem, e, "%s%s [%llu,%llu]: groups of %u columns do not divide it, and what serves %s "
+                        "refuses that (--include takes it all the same)", verb, t->name,
+                        (unsigned long long)m.rows, (unsigned long long)m.cols, s->block_cols, s->name);
+}
+
 /* Exact ways from one scheme to another: the codes stay as they are. */
 static bool recodes(const struct scheme *from, const struct scheme *to)
 {
@@ -213,7 +228,8 @@ static bool recodes(const struct scheme *from, const struct scheme *to)
     return finer; /* F32 scales that are to be UE8M0 are checked one by one when read */
 }
 
-static int recode_group(struct plan *p, const struct group *g, const struct wanted *w, struct err *e)
+static int recode_group(struct plan *p, const struct group *g, const struct wanted *w, enum action a,
+                        struct err *e)
 {
     const struct scheme *to = w->to->scheme;
     const struct tensor *t = &p->src->t[g->weight];
@@ -222,6 +238,9 @@ static int recode_group(struct plan *p, const struct group *g, const struct want
     if (!recodes(g->scheme, to))
         return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s already; there is no exact way to %s (octavo dequantize "
                        "first: that rounds a second time)", p->src->path, t->name, g->scheme->name, to->name);
+    const char *misfit = a == ACTION_QUANTIZE || to == g->scheme ? NULL : partial_group(p, to, t, "", e);
+    if (misfit)
+        return err_set(e, ERR_INPUT, "%s: tensor %s", p->src->path, misfit);
     if (w->convention->outputs(to, t->name, t->rank, t->dim, &p->mem, out, &n, e)
         || add_copy(p, g->weight, &out[0], NULL, to, e)
         || add_rescale(p, g->scale, g->scheme, to, &out[1], NULL, e)
@@ -344,6 +363,8 @@ static int plain_tensor(struct plan *p, size_t i, const struct wanted *w, struct
                        p->src->path, t->name, dtype_name(t->dtype), t->rank);
     yes = yes && can && tensor_elems(t) > 0; /* no elements, no scale */
     const char *misfit = yes ? unfit(p, w, w->fit, t, "kept ", e) : NULL;
+    if (yes && !misfit && a == ACTION_DEFAULT)
+        misfit = partial_group(p, w->to->scheme, t, "kept ", e);
     if (misfit && plan_note(p, misfit, e))
         return -1;
     yes = yes && !misfit;
@@ -368,7 +389,7 @@ static int quantized_tensor(struct plan *p, size_t i, const struct wanted *w, st
     if (w->weight_layout || w->scale_layout)
         return pack_sentence(p, g, w, e);
     if (w->to)
-        return recode_group(p, g, w, e);
+        return recode_group(p, g, w, a, e);
     if (w->plain == DT_COUNT || a == ACTION_KEEP)
         return keep(p, i, w, e);
     if (i == g->zero)

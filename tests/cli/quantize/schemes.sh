@@ -45,7 +45,9 @@ for s in $schemes; do
         esac
         # What was written is found again.
         expect_exit 0 "$OCTAVO" ls --json "$d"
-        [ "$(grep -c "\"scheme\":\"$s\",\"part\":\"weight\"" out)" -eq 28 ] || { head -n 3 out; fail "28 weights in $s found in $d"; }
+        # down_proj has 464 columns, which groups of 32 do not divide: readers refuse that.
+        case $s in mxfp8) weights=24 ;; *) weights=28 ;; esac
+        [ "$(grep -c "\"scheme\":\"$s\",\"part\":\"weight\"" out)" -eq $weights ] || { head -n 3 out; fail "$weights weights in $s found in $d"; }
         expect_exit 0 "$OCTAVO" verify "$MODEL" "$d" --min-sqnr 28
         # The inverse: BF16 is exact where scales are powers of two.
         expect_exit 0 "$OCTAVO" dequantize "$d" -o "$d.bf16"
