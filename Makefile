@@ -118,6 +118,11 @@ asan: check-packages
 	@ASAN_OPTIONS=$(ASAN) \
 	  OCTAVO=$(CURDIR)/build/asan/octavo sh tests/run.sh build/asan/unit tests/cli
 
+# Client libraries from PyPI open what Octavo writes; needs Python and the network.
+check-clients: deps
+	@$(MAKE) --no-print-directory -s $(O)/octavo
+	@OCTAVO=$(CURDIR)/$(O)/octavo sh tests/clients/run.sh
+
 prove: deps
 	@$(MAKE) --no-print-directory -s $(O)/prove
 	$(O)/prove
@@ -141,7 +146,7 @@ check-man:
 format:
 	clang-format -i $(sort $(filter-out build/%,$(wildcard */*.c */*.h */*/*.c */*/*.h)))
 
-.PHONY: all deps check-packages demo install clean check unit asan asan-unit prove bench check-deps check-lists \
-        check-hdr check-man format
+.PHONY: all deps check-packages demo install clean check unit asan asan-unit check-clients prove bench check-deps \
+        check-lists check-hdr check-man format
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -155,10 +155,16 @@ static int plain_tensor(struct plan *p, size_t i, const struct wanted *w, struct
         return err_set(e, ERR_INPUT, "%s: tensor '%s' (%s, rank %u) cannot be quantized, although a rule says so",
                        p->src->path, t->name, dtype_name(t->dtype), t->rank);
     yes = yes && can && tensor_elems(t) > 0; /* no elements, no scale */
+    const struct encoding *to = r && r->to ? r->to : w->to;
     const char *misfit = yes ? unfit_note(p, w, t, e) : NULL;
+    if (yes && !misfit && a == ACTION_DEFAULT) {
+        const struct view v = view_of(t);
+        const char *why_not = plan_partial(p, to->scheme, t->name, &v, e);
+        misfit = why_not ? arena_printf(&p->mem, e, "kept %s", why_not) : NULL;
+    }
     if (misfit && plan_note(p, misfit, e))
         return -1;
-    return yes && !misfit ? plan_encode(p, i, NULL, NULL, r && r->to ? r->to : w->to, w, e) : keep_plain(p, i, w, r, e);
+    return yes && !misfit ? plan_encode(p, i, NULL, NULL, to, w, e) : keep_plain(p, i, w, r, e);
 }
 
 /* ---- the whole ------------------------------------------------------------------ */

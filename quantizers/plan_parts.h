@@ -33,6 +33,8 @@ int plan_second_rounding(struct plan *p, const struct wanted *w, struct err *e) 
 /* Exact ways from one scheme to another for the codes as they are: the same element, blocks that are a whole number of
  * the new ones. */
 bool plan_finer(const struct scheme *from, const struct scheme *to);
+/* NULL when the groups of s divide the columns of weight `name`, else the sentence that says that they do not. */
+const char *plan_partial(struct plan *p, const struct scheme *s, const char *name, const struct view *v, struct err *e);
 /* NULL when weight `name` has the sizes that form f wants, else the sentence that says what they are. */
 const char *plan_unfit(struct plan *p, const struct wanted *w, const struct target_form *f, const char *name,
                        const struct view *v, struct err *e);

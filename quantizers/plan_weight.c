@@ -123,6 +123,19 @@ static enum way way_of(const struct group *g, enum kind kind, const struct schem
     return e4m3 && same_block(from, to) && from->block_cols && from->block_rows ? WAY_REQUANT : WAY_ROUND;
 }
 
+/* A group is a part of one row, as in OCP MX: kernels, and compressed-tensors in forward_helpers.py, refuse a row that
+ * ends in a partial one.  Blocks of several rows are partial at the edges by definition (DeepSeek-V3's
+ * README_WEIGHTS.md). */
+const char *plan_partial(struct plan *p, const struct scheme *s, const char *name, const struct view *v, struct err *e)
+{
+    struct matrix m = view_matrix(v);
+    if (s->block_rows != 1 || !s->block_cols || m.cols % s->block_cols == 0)
+        return NULL;
+    return arena_printf(&p->mem, e, "%s [%llu,%llu]: groups of %u columns do not divide it, and what serves %s refuses "
+                        "that (--include takes it all the same)", name, (unsigned long long)m.rows,
+                        (unsigned long long)m.cols, s->block_cols, s->name);
+}
+
 /* ---- what a convention wants ----------------------------------------------------- */
 static int outputs_of(struct plan *p, const char *name, const struct view *v, const struct scheme *s,
                       const struct wanted *w, struct out_tensor out[OUT_PARTS], size_t *n, struct err *e)
@@ -498,9 +511,13 @@ static void set_fate(struct plan *p, const struct group *g, const char *fate)
 }
 
 /* Rounding twice is for the weight; what lay beside it has done its work. */
-static int recode_all(struct plan *p, const struct group *g, const struct encoding *to, const struct wanted *w,
-                      struct err *e)
+static int recode_all(struct plan *p, const struct group *g, const struct encoding *to, enum action a,
+                      const struct wanted *w, struct err *e)
 {
+    const char *misfit = a == ACTION_QUANTIZE || to->scheme == g->scheme ? NULL
+                       : plan_partial(p, to->scheme, g->name, &g->view, e);
+    if (misfit)
+        return err_set(e, ERR_INPUT, "%s: tensor %s", p->src->path, misfit);
     set_fate(p, g, "merged into its weight");
     if (g->of[PART_ZERO] != NO_TENSOR && plan_check_zero(p, g->of[PART_ZERO], e))
         return -1;
@@ -546,7 +563,7 @@ int plan_quantized(struct plan *p, size_t i, const struct wanted *w, struct err 
         if (!own)
             return -1;
         *own = encoding_of(g->scheme);
-        return recode_all(p, g, own, w, e);
+        return recode_all(p, g, own, a, w, e);
     }
-    return recode_all(p, g, r && r->to ? r->to : w->to, w, e);
+    return recode_all(p, g, r && r->to ? r->to : w->to, a, w, e);
 }

@@ -127,4 +127,10 @@ void flow_wanted(struct wanted *w, struct encoding *to, const char *scheme)
     *to = encoding_of(scheme_find(scheme));
     w->to = to;
     w->convention = convention_default(to->scheme);
+    /* By default a row that ends in a partial group is kept; the arithmetic is for every shape. */
+    static struct rules by_name;
+    struct err e;
+    if (!by_name.n)
+        cr_assert_eq(rules_add(&by_name, "re:experts|[qkvx][.]weight$", ACTION_QUANTIZE, "test", &e), 0);
+    w->rules = &by_name;
 }

@@ -194,6 +194,43 @@ Test(plan, a_stack_has_no_single_scale)
     buf_free(&b);
 }
 
+/* Groups along a row must divide it, or readers refuse the weight; blocks may be partial.  What is quantized
+ * already cannot be kept beside another scheme, so there it is an error. */
+Test(plan, partial_groups_only_by_name)
+{
+    static const struct {
+        const char *scheme, *dtype, *shape;
+        size_t bytes;
+        bool partial;
+    } v[] = {{"mxfp8", "BF16", "[3,64]", 384, false},  {"mxfp8", "BF16", "[3,65]", 390, true},
+             {"mxfp8", "BF16", "[3,31]", 186, true},   {"mxfp8", "BF16", "[2,3,33]", 396, true},
+             {"fp8-tensor", "F16", "[3,33]", 198, false}, {"fp8-channel", "F32", "[1,3]", 12, false},
+             {SCHEME_DEFAULT, "BF16", "[3,33]", 198, false}, {"int8-channel", "BF16", "[3,1]", 6, false},
+             {"mxfp8", "F8_E4M3", "[3,64]", 192, false}, {"mxfp8", "F8_E4M3", "[3,65]", 195, true}};
+    for (size_t i = 0; i < 2 * sizeof v / sizeof *v; i++) {
+        const size_t k = i / 2;
+        const bool codes = v[k].dtype[1] == '8', refused = v[k].partial && i % 2 == 0;
+        const float one = 1;
+        const struct mk_tensor t[2] = {{"x.experts.weight", v[k].dtype, v[k].shape, NULL, v[k].bytes},
+                                       {"x.experts.weight_scale_inv", "F32", "[1,1]", &one, 4}};
+        struct buf b = mk_safetensors(t, 1 + codes, NULL);
+        struct source_model s;
+        struct plan p;
+        struct err e;
+        const char *const pattern = i % 2 ? "x.*" : "none";
+        const int r = plan_with(&b, codes ? fp8 : NULL, v[k].scheme, pattern, ACTION_QUANTIZE, &p, &s, &e);
+        cr_assert_eq(r, refused && codes ? -1 : 0, "%s %s: %s", v[k].scheme, v[k].shape, e.msg);
+        const char *said = r ? e.msg : p.nnotes ? p.note[0] : "";
+        cr_assert_eq(refused, strstr(said, "x.experts.weight [3,") && strstr(said, "groups of 32 columns"), "%s", said);
+        buf_free(&b);
+        if (r)
+            continue;
+        cr_assert(codes || p.op[0].x == (refused ? &xform_copy : &xform_encode), "%s %s", v[k].scheme, v[k].shape);
+        plan_free(&p);
+        close_image(&s);
+    }
+}
+
 Test(plan, dropping_a_weight_drops_its_scale)
 {
     const struct mk_tensor t[3] = {{"a.weight_scale_inv", "F32", "[1,1]", NULL, 4},

@@ -49,9 +49,11 @@ for s in $schemes; do
         esac
         # What was written is found again.
         expect_exit 0 "$OCTAVO" ls --json "$d"
-        [ "$(grep -c "\"scheme\":\"$s\",\"part\":\"weight\"" out)" -eq 28 ] || { head -n 3 out; fail "28 weights in $s found in $d"; }
+        # down_proj has 464 columns, which groups of 32 or 128 do not divide: readers refuse that.
+        case $s in mx* | *-g*) weights=24 ;; *) weights=28 ;; esac
+        [ "$(grep -c "\"scheme\":\"$s\",\"part\":\"weight\"" out)" -eq $weights ] || { head -n 3 out; fail "$weights weights in $s found in $d"; }
         case $s in
-        *fp4 | int4*) least=14 ;;
+        *fp4 | int4*) least=13 ;;
         hif8) least=20 ;;
         *) least=28 ;;
         esac
@@ -76,7 +78,7 @@ for s in $schemes; do
         if [ $taken -eq 1 ]; then
             first=$d
         elif [ "$s" = nvfp4 ]; then # a second-level scale that multiplies is not the inverse of one that divides
-            expect_exit 0 "$OCTAVO" verify "$first" "$d" --min-sqnr 12
+            expect_exit 0 "$OCTAVO" verify "$first" "$d" --min-sqnr 30
         else
             expect_exit 0 "$OCTAVO" verify "$first" "$d" --require-exact
         fi
