@@ -98,11 +98,9 @@ static bool is_fnuz(const struct scheme *from, const struct scheme *to)
 /* Can scales of type `to` hold those of a kind exactly? */
 static bool scales_fit(const struct scheme *from, enum kind kind, const struct scheme *to)
 {
-    if (from->scale == to->scale)
-        return true;
     if (to->scale == DT_F8_E8M0)
-        return kind == KIND_POW2;
-    return to->scale == DT_F32 || (to->scale == DT_BF16 && kind == KIND_POW2)
+        return kind == KIND_POW2; /* whatever the scheme is called */
+    return from->scale == to->scale || to->scale == DT_F32 || (to->scale == DT_BF16 && kind == KIND_POW2)
         || (to->scale == DT_F16 && kind == KIND_POW2); /* F16 has fewer exponents: checked one by one */
 }
 
@@ -494,9 +492,9 @@ int plan_second_rounding(struct plan *p, const struct wanted *w, struct err *e)
 {
     if (!p->second)
         return 0;
-    return plan_note(p, arena_printf(&p->mem, e, "%zu tensor%s ('%s'%s) rounded a second time, which costs about 3 dB; "
-                                     "--source MODEL avoids that%s", p->second, p->second == 1 ? " is" : "s are",
-                                     p->second_name, p->second == 1 ? "" : " and others",
+    return plan_note(p, arena_printf(&p->mem, e, "%zu tensor%s ('%s'%s) %s rounded a second time, which costs about 3 dB; "
+                                     "--source MODEL avoids that%s", p->second, p->second == 1 ? "" : "s", p->second_name,
+                                     p->second == 1 ? "" : " and others", p->second == 1 ? "is" : "are",
                                      w->requantize ? "" : ", --allow-requantize is needed to do it"), e);
 }
 

@@ -10,8 +10,7 @@
 #include <string.h>
 
 struct remap {
-    uint8_t code[256];
-    uint8_t inexact[256], flushed[256], saturated[256];
+    uint32_t of[256];        /* the new code, and above it a byte each: 1 when it is inexact, flushed, saturated */
     bool same;               /* the codes stay */
 };
 
@@ -36,21 +35,29 @@ static int make_remap(const struct op *op, float s, uint8_t top, struct remap *t
     for (int q = 0; q < 256; q++) {
         const double x = (double)e4m3_decode((uint8_t)q) * (double)s;
         const double y = x / power; /* exact: a power of two */
-        t->code[q] = isnan(y) ? (uint8_t)q : e4m3_encode(round_to_odd(y), OVERFLOW_SATURATE);
-        const double back = (double)e4m3_decode(t->code[q]) * power;
-        t->inexact[q] = back != x;
-        t->flushed[q] = back == 0 && x != 0;
-        t->saturated[q] = fabs(y) > 464;
+        const uint8_t code = isnan(y) ? (uint8_t)q : e4m3_encode(round_to_odd(y), OVERFLOW_SATURATE);
+        const double back = (double)e4m3_decode(code) * power;
+        const uint32_t inexact = back != x, flushed = back == 0 && x != 0, saturated = fabs(y) > 464;
+        t->of[q] = code | inexact << 8 | flushed << 16 | saturated << 24;
     }
     return 0;
 }
 
+/* The largest code without its sign; in lanes, so that compilers make vectors of them. */
 static uint8_t largest(const uint8_t *q, size_t stride, size_t rows, size_t cols)
 {
-    uint8_t top = 0;
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < cols; c++)
-            top = (q[r * stride + c] & 0x7f) > top ? q[r * stride + c] & 0x7f : top;
+    enum { LANES = 32 };
+    uint8_t lane[LANES] = {0}, top = 0;
+    for (size_t r = 0; r < rows; r++, q += stride) {
+        size_t c = 0;
+        for (; c + LANES <= cols; c += LANES)
+            for (size_t i = 0; i < LANES; i++)
+                lane[i] = (q[c + i] & 0x7f) > lane[i] ? q[c + i] & 0x7f : lane[i];
+        for (; c < cols; c++)
+            top = (q[c] & 0x7f) > top ? q[c] & 0x7f : top;
+    }
+    for (size_t i = 0; i < LANES; i++)
+        top = lane[i] > top ? lane[i] : top;
     return top;
 }
 
@@ -58,20 +65,22 @@ static void apply(const struct remap *t, const uint8_t *q, size_t stride, size_t
                   size_t pitch, struct kern_count *n)
 {
     for (size_t r = 0; r < rows; r++, q += stride, out += pitch) {
-        uint32_t inexact = 0, flushed = 0, saturated = 0;
         if (t->same) {
             memcpy(out, q, cols);
             continue;
         }
-        for (size_t c = 0; c < cols; c++) {
-            out[c] = t->code[q[c]];
-            inexact += t->inexact[q[c]];
-            flushed += t->flushed[q[c]];
-            saturated += t->saturated[q[c]];
+        for (size_t c = 0; c < cols;) {
+            const size_t end = min_u64(c + 255, cols); /* so many fit into a byte of the sum */
+            uint32_t sum = 0;
+            for (; c < end; c++) {
+                const uint32_t x = t->of[q[c]];
+                out[c] = (uint8_t)x;
+                sum += x >> 8;
+            }
+            n->inexact += sum & 0xff;
+            n->flushed += sum >> 8 & 0xff;
+            n->saturated += sum >> 16;
         }
-        n->inexact += inexact;
-        n->flushed += flushed;
-        n->saturated += saturated;
     }
 }
 
