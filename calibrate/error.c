@@ -1,7 +1,7 @@
 #include "calibrate/error.h"
 
 #include "quantizers/encode.h"
-#include "quantizers/values.h"
+#include "quantizers/plan_parts.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -249,11 +249,21 @@ static bool item_of(const struct model *m, const struct grouping *g, size_t i, s
     return true;
 }
 
-static int add_pair(struct plan *p, struct error_report *r, struct model *a, const struct item *ia,
-                    const struct item *ib, pthread_mutex_t *lock, struct err *e)
+/* A plain tensor beside a weight whose plain form has its inputs first is seen as that weight is. */
+static void turn(struct item *x, const struct item *other, const struct tensor *t)
+{
+    if (!x->g && other->g && other->g->inputs_first && t->rank > 1 && !t->stored)
+        x->view = view_turned(t);
+}
+
+static int add_pair(struct plan *p, struct error_report *r, struct model *a, struct item *ia, struct item *ib,
+                    pthread_mutex_t *lock, struct err *e)
 {
     const struct tensor *ta = &a->t[ia->i], *tb = &p->src->t[ib->i];
+    const struct stored *from_a, *from_b;
     char sa[256], sb[256];
+    turn(ia, ib, ta);
+    turn(ib, ia, tb);
     if (ia->view.rank != ib->view.rank || memcmp(ia->view.dim, ib->view.dim, ia->view.rank * sizeof *ia->view.dim))
         return err_set(e, ERR_INPUT, "tensor '%s' has shape %s in %s and %s in %s", ia->name, view_shape(&ia->view, sa),
                        a->path, view_shape(&ib->view, sb), p->src->path);
@@ -269,14 +279,11 @@ static int add_pair(struct plan *p, struct error_report *r, struct model *a, con
     *t = (struct tensor_error){ib->name, ta, tb, ib->g ? ib->g->scheme : NULL, !numbers, {0}, {-1, 0, 0, 0}};
     *x = (struct partner){.a = a, .weight = ia->i, .group = ia->g, .view = ia->view, .lock = lock, .out = t};
     op->ctx = x;
-    op->in[op->nin++] = ib->i;
+    op_input(op, ib->i);
     op->view = ib->view;
     op->from = ib->g;
-    for (int s = 0; ib->g && s < SIDE_COUNT; s++)
-        if (ib->g->of[side_part((enum side)s)] != NO_TENSOR) {
-            op->side[s] = op->nin;
-            op->in[op->nin++] = ib->g->of[side_part((enum side)s)];
-        }
+    if (ib->g)
+        op_sides(op, ib->g);
     op->box_data = sizeof(struct box_error);
     op->m = view_matrix(&ib->view);
     if (!numbers && !ta->stored && !tb->stored) {
@@ -293,8 +300,9 @@ static int add_pair(struct plan *p, struct error_report *r, struct model *a, con
             cols = s->block_cols ? lcm_u64(cols, s->block_cols) : 0;
     }
     const bool wider = view_row_bytes(&ia->view, 256) > view_row_bytes(&ib->view, 256);
-    struct grain g = {ERROR_BLOCK, cols, wider ? ia->view : ib->view, grain_of(tb), grain_of(ta),
-                      op_streams(op) && !p->src->random};
+    if (plan_grain(p, tb, &ib->view, &from_b, e) || plan_grain(p, ta, &ia->view, &from_a, e))
+        return -1;
+    struct grain g = {ERROR_BLOCK, cols, wider ? ia->view : ib->view, from_b, from_a, op_streams(op) && !p->src->random};
     return op_cut(op, &g, e);
 }
 

@@ -12,6 +12,7 @@ const struct convention *const convention_table[] = {
     &convention_octavo,
     &convention_ascend_v1,
     &convention_compressed_tensors,
+    &convention_gpt_oss,
     &convention_deepseek_v4,
     &convention_deepseek,
 };

@@ -41,6 +41,7 @@ struct group {
     size_t aux[GROUP_AUX];
     unsigned naux;
     bool global_divides;          /* scales are divided by the global one */
+    bool inputs_first;            /* unquantized, this weight is [.., K, N] */
 };
 
 struct grouping {
@@ -99,6 +100,8 @@ struct convention {
     /* Is tensor i the codes of a quantized weight? Then g gets its scheme, view, name and all that belongs to it;
      * g->scheme stays NULL when it is not. g comes with the view and name of tensor i and no other tensor. */
     int (*pair)(struct model *m, const void *config, size_t i, struct group *g, struct err *e);
+    /* May be NULL. Is weight `name` [.., K, N] where it is not quantized? Its codes are [.., N, K] all the same. */
+    bool (*inputs_first)(const char *name);
     /* NULL: read only. */
     bool (*accepts)(const struct scheme *s, enum activation a);
     /* Output tensors of a weight: [0] its codes, then its scale and the other parts, *n in all. */

@@ -11,6 +11,15 @@ struct view view_of(const struct tensor *t)
     return v;
 }
 
+struct view view_turned(const struct tensor *t)
+{
+    struct view v = view_of(t);
+    v.inputs_first = true;
+    v.dim[v.rank - 1] = t->dim[t->rank - 2];
+    v.dim[v.rank - 2] = t->dim[t->rank - 1];
+    return v;
+}
+
 struct matrix view_matrix(const struct view *v)
 {
     struct tensor t = {.rank = v->rank};

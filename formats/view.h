@@ -21,11 +21,14 @@ struct view {
     uint8_t bits;             /* of an element of PACK_WORDS */
     uint8_t rank;
     uint64_t dim[TENSOR_MAX_RANK];
+    bool inputs_first;        /* the tensor holds [.., K, N]: columns of the view are its rows */
 };
 
 /* What a tensor is when nothing else is said. */
 struct view view_of(const struct tensor *t);
 struct matrix view_matrix(const struct view *v);
+/* A plain tensor [.., K, N] seen as [.., N, K]. */
+struct view view_turned(const struct tensor *t);
 /* Bytes of the first cols columns of a row; cols is a multiple of view_step or reaches the end of the row. */
 uint64_t view_row_bytes(const struct view *v, uint64_t cols);
 /* Columns that end at a whole byte, word or block. */

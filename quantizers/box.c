@@ -151,6 +151,18 @@ static int stored_box(const struct tensor *t, const struct view *v, const struct
                    t->name);
 }
 
+struct stored box_turned(const struct view *v)
+{
+    const struct matrix m = view_matrix(v);
+    struct stored st = {.dtype = v->elem, .sentence = "c0 r0", .batch = m.batch, .rows = m.rows, .cols = m.cols,
+                        .repeat = {1, 1}};
+    struct err never;
+    uint64_t bytes;
+    if (layout_parse(&st.layout, st.sentence, &never) || !stored_size(&st, &bytes))
+        st.batch = 0; /* sizes of a tensor that exists do not overflow */
+    return st;
+}
+
 int box_read(const struct source *s, const struct box *b, void *dst, size_t stride, struct scratch *tmp,
              struct err *e)
 {
@@ -159,6 +171,13 @@ int box_read(const struct source *s, const struct box *b, void *dst, size_t stri
     struct box units;
     if (!b->rows || !b->cols)
         return 0;
+    if (v->inputs_first && t->stored)
+        return err_set(e, ERR_INPUT, "tensor '%s': experts with their inputs first are not read from a packed layout",
+                       t->name);
+    if (v->inputs_first) {
+        const struct stored turned = box_turned(v);
+        return read_stored(s, &turned, b, dst, stride, tmp, e);
+    }
     if (!t->stored)
         return read_plain(s, v, b, dst, stride, e);
     if (stored_box(t, v, b, &units, e))

@@ -34,6 +34,8 @@ struct source {
 /* Bytes of cols elements of type t (cols a whole number of blocks). */
 uint64_t row_bytes(enum dtype t, uint64_t cols);
 
+/* A plain tensor [.., K, N] as what it is to a view of it as [.., N, K]: a layout. */
+struct stored box_turned(const struct view *v);
 /* Reads box b (of the view's matrix) as row-major elements of the view, rows stride
  * bytes apart.  From a stream without held bytes only boxes that are one
  * contiguous piece, in order. */

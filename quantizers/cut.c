@@ -96,7 +96,8 @@ struct box op_box(const struct op *op, uint64_t i)
 
 bool op_streams(const struct op *op)
 {
-    return op->x->streams && op->passes == 1 && !op->src->t[op->in[0]].stored && op_last(op, op->src) == op->in[0];
+    return op->x->streams && op->passes == 1 && !op->src->t[op->in[0]].stored && !op->view.inputs_first
+        && op_last(op, op->src) == op->in[0];
 }
 
 size_t op_last(const struct op *op, const struct model *src)

@@ -85,6 +85,18 @@ struct out_tensor out_same(const struct tensor *t, enum part part)
     return o;
 }
 
+int plan_grain(struct plan *p, const struct tensor *t, const struct view *v, const struct stored **st, struct err *e)
+{
+    *st = grain_of(t);
+    if (!v->inputs_first)
+        return 0;
+    struct stored *turned = arena_alloc(&p->mem, sizeof *turned, e);
+    if (turned)
+        *turned = box_turned(v);
+    *st = turned;
+    return turned ? 0 : -1;
+}
+
 /* ---- plain tensors ------------------------------------------------------------ */
 int plan_copy(struct plan *p, size_t i, const struct out_tensor *as, const struct stored *stored, struct err *e)
 {

@@ -98,6 +98,7 @@ struct op {
 struct output {                    /* an output tensor */
     struct tensor t;               /* t.size is as it lies; t.stored its layout */
     struct out_tensor as;          /* the same, for conventions */
+    const struct stored *written;  /* how boxes are written into a plain tensor; NULL: as they are */
     size_t op;
 };
 

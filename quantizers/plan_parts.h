@@ -12,6 +12,9 @@ void op_input(struct op *op, size_t i);
 /* Scale, second-level scale, zero points and order of a group as further inputs. */
 void op_sides(struct op *op, const struct group *g);
 
+/* What boxes of input view v of tensor t must respect: its layout, in the plan's memory; *st NULL when it is plain. */
+int plan_grain(struct plan *p, const struct tensor *t, const struct view *v, const struct stored **st,
+               struct err *e) MUST_USE;
 /* Source tensor i as it is, or in a stored layout. */
 int plan_copy(struct plan *p, size_t i, const struct out_tensor *as, const struct stored *stored, struct err *e) MUST_USE;
 /* Tensor i (a plain one, or the weight of g) to floating point, under its own name. */

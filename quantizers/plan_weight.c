@@ -221,12 +221,14 @@ static int add_rest(struct plan *p, size_t place, const struct view *v, const st
 }
 
 /* ---- encoding ------------------------------------------------------------------ */
-static int cut_encode(struct op *op, const struct view *from, bool stream, struct err *e)
+static int cut_encode(struct plan *p, struct op *op, struct err *e)
 {
     const struct scheme *s = op->to->scheme;
-    struct grain g = {s->block_rows ? s->block_rows : 1, s->block_rows ? s->block_cols : 1, op->view,
-                      grain_of(&op->src->t[op->in[0]]), NULL, stream};
-    uint64_t step = lcm_u64(view_step(from), view_step(&op->coded));
+    struct grain g = {s->block_rows ? s->block_rows : 1, s->block_rows ? s->block_cols : 1, op->view, NULL, NULL,
+                      op_streams(op) && !p->src->random};
+    uint64_t step = lcm_u64(view_step(&op->view), view_step(&op->coded));
+    if (plan_grain(p, &op->src->t[op->in[0]], &op->view, &g.from, e))
+        return -1;
     if (op->from && op->from->scheme->block_cols)
         step = lcm_u64(step, op->from->scheme->block_cols);
     if (g.cols)
@@ -242,12 +244,16 @@ static int cut_encode(struct op *op, const struct view *from, bool stream, struc
 }
 
 /* The tensor of another model that stands for weight `name`, if it is one that can be encoded. */
-static int find_better(const struct model *better, const char *name, const struct view *v, size_t *i, struct err *e)
+static int find_better(const struct model *better, const struct group *g, size_t *i, struct err *e)
 {
     char a[176], b[176];
-    if (!better || !map_find(&better->by_name, name, i))
+    if (!better || !g || !map_find(&better->by_name, g->name, i))
         return 0;
     const struct tensor *t = &better->t[*i];
+    const char *name = g->name;
+    const struct view *v = &g->view, turned = t->rank > 1 ? view_turned(t) : view_of(t);
+    if (g->inputs_first && turned.rank == v->rank && !memcmp(turned.dim, v->dim, v->rank * sizeof *v->dim))
+        return t->dtype == DT_BF16 || t->dtype == DT_F16 || t->dtype == DT_F32;
     if (t->rank != v->rank || memcmp(t->dim, v->dim, t->rank * sizeof *t->dim))
         return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s, but that of the model is %s", better->path, name,
                        tensor_shape(t, a), view_shape(v, b));
@@ -259,11 +265,12 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
 {
     const struct tensor *t = &p->src->t[i];
     const struct scheme *s = to->scheme;
-    struct view v = g ? g->view : view_of(t);
     const char *name = g ? g->name : t->name;
+    const bool turned = w->convention->inputs_first && w->convention->inputs_first(name);
+    struct view v = g ? g->view : turned && t->rank > 2 ? view_turned(t) : view_of(t);
     struct out_tensor out[OUT_PARTS];
     size_t n, other = 0;
-    int found = find_better(better, name, &v, &other, e);
+    int found = find_better(better, g, &other, e);
     if (found < 0 || outputs_of(p, name, &v, s, w, out, &n, e))
         return -1;
     struct matrix m = view_matrix(&v);
@@ -275,8 +282,11 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
     if (!op)
         return -1;
     op_input(op, found ? other : i);
-    if (g && !found) {
+    if (found && g && g->inputs_first)
+        op->view = view_turned(&better->t[other]);
+    if (!found)
         op->view = v;
+    if (g && !found) {
         op->from = g;
         op_sides(op, g);
     }
@@ -290,7 +300,7 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
     op->tiles = op->from != NULL;
     op->m = m;
     op->passes = whole ? 2 : 1;
-    if (cut_encode(op, &op->view, op_streams(op) && !p->src->random, e) || !plan_output(p, &out[0], e)
+    if (cut_encode(p, op, e) || !plan_output(p, &out[0], e)
         || (scale && !plan_output(p, scale, e)) || (global && !plan_output(p, global, e)))
         return -1;
     return add_rest(p, i, &v, out, n, w, e);
@@ -319,7 +329,21 @@ int plan_decode(struct plan *p, size_t i, const struct group *g, enum dtype to, 
     struct grain grain = {1, view_step(&op->view), op->view, grain_of(t), NULL, op_streams(op) && !p->src->random};
     if (g)
         grain.cols = g->scheme->block_cols ? lcm_u64(grain.cols, g->scheme->block_cols) : 0;
-    return plan_output(p, &o, e) ? op_cut(op, &grain, e) : -1;
+    if (!g || !g->inputs_first)
+        return plan_output(p, &o, e) ? op_cut(op, &grain, e) : -1;
+    /* The output is [.., K, N]: a layout of [.., N, K]. */
+    struct view turned = op->view;
+    struct stored *st = arena_alloc(&p->mem, sizeof *st, e);
+    turned.elem = to;
+    turned.packing = PACK_PLAIN;
+    o.dim[o.rank - 1] = op->view.dim[o.rank - 2];
+    o.dim[o.rank - 2] = op->view.dim[o.rank - 1];
+    struct output *out = st ? plan_output(p, &o, e) : NULL;
+    if (!out)
+        return -1;
+    *st = box_turned(&turned);
+    out->written = grain.to = st;
+    return op_cut(op, &grain, e);
 }
 
 /* ---- codes that stay ------------------------------------------------------------- */
@@ -427,7 +451,7 @@ static int requant(struct plan *p, const struct group *g, const struct encoding 
     op->dtype = scale->dtype;
     op->exact = false;
     op->m = view_matrix(&g->view);
-    if (cut_encode(op, &op->view, op_streams(op) && !p->src->random, e) || !plan_output(p, &out[0], e)
+    if (cut_encode(p, op, e) || !plan_output(p, &out[0], e)
         || !plan_output(p, scale, e))
         return -1;
     return add_rest(p, g->of[PART_WEIGHT], &g->view, out, n, w, e);
@@ -475,7 +499,7 @@ static int recode(struct plan *p, const struct group *g, const struct encoding *
             exact->rule_f32 = scale_rule_f32_find("pow2", to->scheme->elem);
         return plan_encode(p, i, g, NULL, exact, w, e);
     }
-    const int found = find_better(w->better, g->name, &g->view, &ignored, e);
+    const int found = find_better(w->better, g, &ignored, e);
     if (found < 0)
         return -1;
     if (found)

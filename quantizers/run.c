@@ -185,7 +185,7 @@ static const uint8_t *fetch(struct run *r, const struct claim *c, struct work *w
     struct source s = {m, i, m == r->p->src ? r->held[i] : NULL, &op->view};
     size_t width = in_bytes(op, c->b.cols);
     *stride = width;
-    if (s.held && !s.model->t[i].stored) { /* in place */
+    if (s.held && !s.model->t[i].stored && !op->view.inputs_first) { /* in place */
         size_t pitch = in_bytes(op, op->m.cols);
         *stride = pitch;
         return s.held + (c->b.batch * op->m.rows + c->b.row) * pitch + in_bytes(op, c->b.col);
@@ -205,6 +205,16 @@ static const uint8_t *fetch(struct run *r, const struct claim *c, struct work *w
     return p;
 }
 
+/* The matrix of output k of an op: codes that it packs may lie in more dimensions than their weight has. */
+static struct matrix out_matrix(const struct op *op, unsigned k, const struct tensor *t)
+{
+    if (k || op->coded.packing == PACK_PLAIN)
+        return tensor_matrix(t);
+    struct matrix m = view_matrix(&op->coded);
+    m.cols = view_row_bytes(&op->coded, m.cols) / row_bytes(t->dtype, 1);
+    return m;
+}
+
 /* ---- results --------------------------------------------------------------- */
 static int put_results(struct run *r, const struct claim *c, struct work *w, struct err *e)
 {
@@ -214,7 +224,8 @@ static int put_results(struct run *r, const struct claim *c, struct work *w, str
         const struct output *o = &r->p->out[op->out[k]];
         if (!x->box.rows)
             continue;
-        struct drain d = {r->sink, r->slot[op->out[k]], o->t.dtype, o->t.stored, tensor_matrix(&o->t)};
+        struct drain d = {r->sink, r->slot[op->out[k]], o->t.dtype, o->written ? o->written : o->t.stored,
+                          out_matrix(op, k, &o->t)};
         if (op->flat) {
             if (sink_put(r->sink, d.slot, x->box.col, x->p, x->box.cols, e))
                 return -1;
@@ -368,7 +379,7 @@ static bool can_wait(const struct run *r, const struct claim *c, const struct wo
         || !w->result[0].box.rows)
         return false;
     for (unsigned k = 0; k < op->nout; k++)
-        if ((w->result[k].box.rows && w->result[k].p != w->out[k].p) || r->p->out[op->out[k]].t.stored)
+        if ((w->result[k].box.rows && w->result[k].p != w->out[k].p) || r->p->out[op->out[k]].t.stored || r->p->out[op->out[k]].written)
             return false;
     return true;
 }

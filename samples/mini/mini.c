@@ -174,6 +174,21 @@ static void put_plain(struct out *o, const struct tensor *t, enum dtype dtype, c
     out_put(o, t->name, true, dtype, t->rank, t->dim, x ? plain_data(dtype, x, tensor_elems(t)) : NULL);
 }
 
+/* Stacks of experts of gpt-oss have their inputs first where they are not quantized: [E, K, N]. */
+static void put_turned(struct out *o, const struct tensor *t, const float *x)
+{
+    struct tensor turned = *t;
+    const uint64_t rows = t->dim[t->rank - 2], cols = t->dim[t->rank - 1], n = tensor_elems(t);
+    float *const y = x ? need(n, sizeof *y) : NULL;
+
+    turned.dim[t->rank - 2] = cols;
+    turned.dim[t->rank - 1] = rows;
+    for (uint64_t i = 0; x && i < n; i++)
+        y[i / (rows * cols) * (rows * cols) + i % cols * rows + i / cols % rows] = x[i];
+    put_plain(o, &turned, F32, y);
+    free(y);
+}
+
 static void keep(struct run *r, const struct tensor *t, const float *x)
 {
     const enum dtype dtype = t->role == KEEP_F32 ? F32 : BF16;
@@ -209,7 +224,9 @@ static void quantize_tensor(struct run *r, const struct clothes *c, const struct
         dequantize(&c->scheme, &q, x);
         quantized_free(&q);
     }
-    if (r->path)
+    if (r->path && t->rank > 2)
+        put_turned(&r->reference, t, x);
+    else if (r->path)
         put_plain(&r->reference, t, F32, x);
 }
 

@@ -76,6 +76,12 @@ static const struct {
     {"model.layers.0.mlp.experts.0.down_proj.weight", 2, {130, 33}},
 };
 
+/* Does the convention have a place for this weight?  GPT-OSS has one for stacks of experts. */
+static bool has_place(const struct convention *c, size_t i)
+{
+    return !c->inputs_first || weights[i].rank == 3;
+}
+
 /* Two codes of 4 bits share a byte, so their rows are even. */
 static void shape_of(size_t i, const struct scheme *s, uint64_t dim[3])
 {
@@ -89,6 +95,8 @@ static size_t all_outputs(const struct convention *c, const struct scheme *s, st
 {
     size_t n = 0;
     for (size_t i = 0; i < NWEIGHTS; i++) {
+        if (!has_place(c, i))
+            continue;
         size_t k = 0;
         uint64_t dim[3];
         struct weight w = {weights[i].name, weights[i].rank, dim, s, ACTIVATION_NONE};
@@ -112,7 +120,10 @@ static void check_round_trip(struct model *m, const struct convention *c, const 
     struct grouping g;
     cr_assert_eq(grouping_read(m, true, &g, &err), 0, "%s %s: %s", c->name, s->name, err.msg);
     cr_assert_eq(g.convention, c, "%s read as another", c->name);
-    cr_assert_eq(g.n, NWEIGHTS, "%s %s: %zu weights", c->name, s->name, g.n);
+    size_t count = 0;
+    for (size_t i = 0; i < NWEIGHTS; i++)
+        count += has_place(c, i);
+    cr_assert_eq(g.n, count, "%s %s: %zu weights", c->name, s->name, g.n);
     for (size_t k = 0; k < n; k++) {
         const size_t i = index_of(m, out[k].name);
         cr_assert_eq(g.part[i], out[k].part, "%s %s: '%s' is part %d", c->name, s->name, out[k].name, g.part[i]);
@@ -174,7 +185,7 @@ static bool has_shape_tensor(const struct convention *c, const struct scheme *s,
     struct arena mem = {0};
     struct out_tensor out[OUT_PARTS];
     size_t n = 0;
-    struct weight w = {"w.weight", 2, (uint64_t[]){64, 64}, s, a};
+    struct weight w = {"w", c->inputs_first ? 3 : 2, (uint64_t[]){64, 64, 64}, s, a};
     bool found = false;
     cr_assert_eq(c->outputs(&w, &mem, out, &n, &err), 0, "%s", err.msg);
     for (size_t i = 0; i < n; i++)
