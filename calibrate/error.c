@@ -235,7 +235,7 @@ static int add_pair(struct plan *p, struct error_report *r, const struct groupin
     }
     op->box_data = sizeof(struct box_error);
     op->m = tensor_matrix(tb);
-    if (!numbers && !ta->stored && !tb->stored) {
+    if (!numbers && tensor_is_flat(ta) && tensor_is_flat(tb)) {
         op->flat = true;
         op->m = (struct matrix){1, 1, tb->size};
         return op_cut(op, &(struct grain){1, 1, DT_U8, NULL, NULL, !p->src->random}, e);

@@ -1,5 +1,6 @@
 #include "quantizers/box.h"
 
+#include "quantizers/strided.h"
 #include "quantizers/values.h"
 
 #include <stdlib.h>
@@ -143,6 +144,8 @@ int box_read(const struct source *s, const struct box *b, void *dst, size_t stri
     struct matrix m = tensor_matrix(t);
     if (!b->rows || !b->cols)
         return 0;
+    if (t->stride)
+        return strided_read(s, b, dst, stride, tmp, e);
     if (!t->stored)
         return read_plain(s, &m, b, dst, stride, e);
     if (t->stored->dtype == t->dtype && t->stored->repeat[0] == 1 && t->stored->repeat[1] == 1)

@@ -10,6 +10,7 @@
  * Sums that depend on order are kept per box and combined when an op ends, so
  * the output does not depend on the number of threads. */
 #include "quantizers/run.h"
+#include "quantizers/strided.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -171,6 +172,16 @@ static enum dtype in_type(const struct op *op)
     return op->flat ? DT_U8 : op->src->t[op->in[0]].dtype;
 }
 
+/* Bytes of a tensor in row-major order: whole elements where it is strided. */
+static int read_flat(const struct source *s, uint64_t off, void *p, size_t n, struct scratch *tmp, struct err *e)
+{
+    const struct tensor *t = &s->model->t[s->index];
+    size_t item = row_bytes(t->dtype, 1);
+    if (t->stride)
+        return strided_range(s, off / item, n / item, p, tmp, e);
+    return model_read((struct model *)s->model, s->index, off, p, n, e);
+}
+
 static const uint8_t *fetch(struct run *r, const struct claim *c, struct work *w, size_t *stride, struct err *e)
 {
     const struct op *op = &r->p->op[c->op];
@@ -186,8 +197,7 @@ static const uint8_t *fetch(struct run *r, const struct claim *c, struct work *w
     uint8_t *p = scratch_get(&w->in, c->b.rows * width, e);
     if (!p)
         return NULL;
-    if (op->flat ? model_read(r->p->src, i, c->b.col, p, c->b.cols, e)
-                    : box_read(&s, &c->b, p, width, &w->tmp, e))
+    if (op->flat ? read_flat(&s, c->b.col, p, c->b.cols, &w->tmp, e) : box_read(&s, &c->b, p, width, &w->tmp, e))
         return NULL;
     if (!r->p->src->random && r->digest && !s.held) {
         if (c->box == 0)
@@ -223,7 +233,8 @@ static int put_results(struct run *r, const struct claim *c, struct work *w, str
 /* A whole plain tensor from file to file never enters this process. */
 static bool by_kernel(const struct run *r, const struct op *op)
 {
-    return r->sink && !r->sink->ordered && r->p->src->random && op->x == &xform_copy && op->flat;
+    return r->sink && !r->sink->ordered && r->p->src->random && op->x == &xform_copy && op->flat
+        && tensor_is_flat(&op->src->t[op->in[0]]);
 }
 
 static int copy_by_kernel(struct run *r, const struct claim *c, struct err *e)
