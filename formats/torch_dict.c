@@ -172,7 +172,7 @@ static char *join_name(struct torch_reader *r, const char *name, const struct pi
         return arena_printf(&r->tmp, r->e, "%s%s%s", name, dot, key->s);
     if (key->kind == PICKLE_INT)
         return arena_printf(&r->tmp, r->e, "%s%s%" PRId64, name, dot, key->i);
-    (void)torch_fail(r, "a key in '%.300s' is neither a text nor a number", name);
+    (void)torch_fail(r, "the dict '%.300s' has a key that is neither a text nor a number", name);
     return NULL;
 }
 
@@ -219,6 +219,8 @@ static int add_meta(struct torch_reader *r, const struct pickle_value *v, const 
     return key && value ? table_meta(r->table, key, value, r->e) : -1;
 }
 
+static int add_entries(struct torch_reader *r, struct pickle_value *v, const char *name);
+
 static int add_entry(struct torch_reader *r, struct pickle_value *v, const char *name)
 {
     if (is_tensor(v))
@@ -227,6 +229,11 @@ static int add_entry(struct torch_reader *r, struct pickle_value *v, const char 
         return add_meta(r, v, name);
     if (v->mark == MARK_TAKEN)
         return torch_fail(r, "'%.300s' is a container of tensors that is also elsewhere", name);
+    return add_entries(r, v, name);
+}
+
+static int add_entries(struct torch_reader *r, struct pickle_value *v, const char *name)
+{
     v->mark = MARK_TAKEN;
     const size_t step = v->kind == PICKLE_DICT ? 2 : 1;
     for (size_t i = 0; i < v->n; i += step) {
@@ -291,7 +298,7 @@ int torch_read_dict(struct torch_reader *r, struct pickle_value *root)
         root = v;
         i = (size_t)-1; /* from the first again */
     }
-    if (add_entry(r, root, ""))
+    if (add_entries(r, root, ""))
         return -1;
     size_t lost = 0;
     for (const struct torch_view *v = r->views; v; v = v->next)

@@ -267,7 +267,7 @@ static int read_local(const struct zip *z, struct zip_member *m, uint64_t end, s
     const uint8_t *p64;
     size_t n64 = 0;
     uint64_t packed = get(p + 18, 4), size = get(p + 22, 4);
-    const bool later = flags & FLAG_DESCRIPTOR;
+    const bool later = m->descriptor = flags & FLAG_DESCRIPTOR;
     int rc = io_pread(z->fd, z->path, m->header + LOCAL_SIZE, q, rest, e);
     if (!rc) {
         bool good = !memcmp(q, m->name, name) && get(p + 8, 2) == m->method
@@ -292,7 +292,25 @@ static int by_header(const void *a, const void *b)
     return x->header < y->header ? -1 : x->header > y->header;
 }
 
-static int check_overlap(const struct zip *z, struct err *e)
+/* The descriptor between the contents of m and the byte end: CRC and two sizes
+ * of four bytes or of eight.  The signature before them is optional, but without
+ * it contents that lie four bytes further would be in order too; nobody omits it. */
+static int check_descriptor(const struct zip *z, const struct zip_member *m, uint64_t end, struct err *e)
+{
+    const uint64_t at = m->off + m->packed, n = end - at;
+    const unsigned bytes = n == 16 ? 4 : 8;
+    uint8_t p[24];
+    if (n != 16 && n != 24)
+        return bad_member(z, m->name, "is followed by something else than its descriptor", e);
+    if (io_pread(z->fd, z->path, at, p, (size_t)n, e))
+        return -1;
+    const bool good = !memcmp(p, "PK\7\10", 4) && get(p + 4, 4) == m->crc && get(p + 8, bytes) == m->packed
+                   && get(p + 8 + bytes, bytes) == m->size;
+    return good ? 0 : bad_member(z, m->name, "is followed by something else than its descriptor", e);
+}
+
+/* Members follow each other from the first byte of the file to the directory, at byte end. */
+static int check_cover(const struct zip *z, uint64_t end, struct err *e)
 {
     const struct zip_member **const order = mem_alloc(z->n, sizeof *order, e);
     int rc = 0;
@@ -301,10 +319,18 @@ static int check_overlap(const struct zip *z, struct err *e)
     for (size_t i = 0; i < z->n; i++)
         order[i] = &z->m[i];
     qsort(order, z->n, sizeof *order, by_header);
-    for (size_t i = 1; i < z->n && !rc; i++)
-        if (order[i]->header < order[i - 1]->off + order[i - 1]->packed)
-            rc = err_set(e, ERR_INPUT, "%s: member '%.300s' overlaps '%.300s'", z->path, order[i]->name,
-                         order[i - 1]->name);
+    if ((z->n ? order[0]->header : end) != 0)
+        rc = damaged(z, "has bytes before its first member", e);
+    for (size_t i = 0; i < z->n && !rc; i++) {
+        const struct zip_member *const m = order[i], *const next = i + 1 < z->n ? order[i + 1] : NULL;
+        const uint64_t from = m->off + m->packed, to = next ? next->header : end;
+        if (to < from)
+            rc = err_set(e, ERR_INPUT, "%s: member '%.300s' overlaps '%.300s'", z->path, next->name, m->name);
+        else if (m->descriptor)
+            rc = check_descriptor(z, m, to, e);
+        else if (to > from)
+            rc = err_set(e, ERR_INPUT, "%s: %" PRIu64 " bytes follow member '%.300s'", z->path, to - from, m->name);
+    }
     free(order);
     return rc;
 }
@@ -319,7 +345,7 @@ int zip_open(struct zip *z, int fd, const char *path, uint64_t file_size, bool d
     for (size_t i = 0; i < z->n; i++)
         if (read_local(z, &z->m[i], end.off, e))
             return -1;
-    return check_overlap(z, e);
+    return check_cover(z, end.off, e);
 }
 
 const struct zip_member *zip_find(const struct zip *z, const char *name)

@@ -25,6 +25,7 @@ struct zip_member {
     uint64_t header;       /* byte of the local header */
     uint64_t off;          /* byte of the contents as they lie */
     uint64_t packed, size; /* bytes there, and of the contents; equal when stored */
+    bool descriptor;       /* CRC and sizes follow them once more */
 };
 
 struct zip {
@@ -37,10 +38,9 @@ struct zip {
 
 /* Reads the directory of fd, a regular file of file_size bytes.  Refused, by
  * one sentence and ERR_INPUT: encryption, several disks, names that are there
- * twice or leave their directory, members that overlap or run past the
- * directory, methods but "stored" (and "deflated" when deflate is true), bytes
- * after the end record or between it and the directory, and whatever a local
- * header says otherwise than the directory.  fd and path are borrowed; members
+ * twice or leave their directory, methods but "stored" (and "deflated" when
+ * deflate is true), members that overlap, bytes that belong to nothing, and
+ * whatever a local header or a descriptor says otherwise than the directory.  fd and path are borrowed; members
  * live in the arena.  z must be given to zip_close whatever happened. */
 int zip_open(struct zip *z, int fd, const char *path, uint64_t file_size, bool deflate, struct arena *mem,
              struct err *e) MUST_USE;

@@ -80,6 +80,14 @@ void mk_pickle(struct buf *b, const char *fmt, ...)
         case 'v':
             put_numbers(b, va_arg(ap, const char *));
             break;
+        case 'f': {
+            const double x = va_arg(ap, double);
+            uint64_t bits;
+            memcpy(&bits, &x, 8);
+            mk_puts(b, "G");
+            mk_le(b, __builtin_bswap64(bits), 8);
+            break;
+        }
         default: {
             const struct mk_view v = va_arg(ap, struct mk_view);
             put_view(b, &v);
@@ -236,4 +244,55 @@ struct buf mk_torch_legacy(const struct buf *pickle, const struct mk_storage *s,
         mk_put(&b, s[i].p, s[i].n);
     }
     return b;
+}
+
+const uint8_t mk_bytes[96] = {
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
+    33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62,
+    63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92,
+    93, 94, 95, 96};
+const struct mk_storage mk_two[2] = {{"0", mk_bytes, 96, 24}, {"1", mk_bytes, 32, 8}};
+
+struct buf mk_checkpoint(bool legacy, const struct buf *pickle, const struct mk_storage *s, size_t n)
+{
+    return legacy ? mk_torch_legacy(pickle, s, n) : mk_torch(pickle, s, n, MK_DESCRIPTOR | MK_ALIGN | MK_END64);
+}
+
+struct buf mk_two_tensors(bool legacy)
+{
+    struct buf p = {0};
+    mk_pickle_legacy(legacy);
+    mk_pickle(&p, "%g)R(%s%t%s%tu", "collections OrderedDict", "a",
+              (struct mk_view){"Float", "0", 24, 0, "4,6", "6,1"}, "b", (struct mk_view){"Float", "1", 8, 0, "8", "1"});
+    const struct buf b = mk_checkpoint(legacy, &p, mk_two, 2);
+    buf_free(&p);
+    return b;
+}
+
+int mk_open(struct mk_model *f, const void *p, size_t n)
+{
+    if (!f->dir) {
+        f->dir = mk_tmpdir();
+        f->path = mk_path(f->dir, "m.pt");
+    }
+    mk_write(f->path, p, n);
+    f->e = (struct err){0};
+    return model_open(&f->m, f->path, &f->e);
+}
+
+int mk_open_pickle(struct mk_model *f, struct buf *pickle)
+{
+    struct buf b = mk_torch(pickle, mk_two, 2, 0);
+    const int rc = mk_open(f, b.s, b.n);
+    buf_free(&b);
+    buf_free(pickle);
+    return rc;
+}
+
+void mk_close_dir(struct mk_model *f)
+{
+    free(f->path);
+    if (f->dir)
+        mk_rmdir(f->dir);
+    *f = (struct mk_model){0};
 }
