@@ -13,7 +13,8 @@ int pickle_fail(struct pickle *p, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
-    return err_set(p->e, ERR_INPUT, "%s: %s: byte %" PRIu64 ": %s", p->h->path, p->what, p->pos - p->start, message);
+    return err_set(p->e, ERR_INPUT, "%s: %s: byte %" PRIu64 ": %s", p->h->path, p->what, p->pos - p->start,
+                   message);
 }
 
 /* ---- values -------------------------------------------------------------- */
@@ -73,7 +74,8 @@ static const uint8_t *take(struct pickle *p, size_t n)
         return NULL;
     }
     if (n > p->h->file_size - p->pos) {
-        (void)pickle_fail(p, "it ends early: %zu bytes are wanted and %" PRIu64 " are there", n, p->h->file_size - p->pos);
+        (void)pickle_fail(p, "it ends early: %zu bytes are wanted and %" PRIu64 " are there", n,
+                          p->h->file_size - p->pos);
         return NULL;
     }
     if (head_need(p->h, p->pos + n, p->e))
@@ -309,8 +311,8 @@ static int op_global(struct pickle *p, unsigned arg)
             v->global = &p->global[i];
         return push(p, v);
     }
-    return pickle_fail(p, "the global '%s.%s' is not one that tensors need; to load this file would run code", module,
-                       name);
+    return pickle_fail(p, "the global '%s.%s' is not one that tensors need; to load this file would run code",
+                       module, name);
 }
 
 static int op_reduce(struct pickle *p, unsigned arg)
@@ -336,7 +338,9 @@ static int op_build(struct pickle *p, unsigned arg)
     if (!v)
         return -1;
     p->n++;
-    return v[0]->kind == PICKLE_DICT ? 0 : pickle_fail(p, "a state for what is no dict; to load this file would run code");
+    if (v[0]->kind == PICKLE_DICT)
+        return 0;
+    return pickle_fail(p, "a state for what is no dict; to load this file would run code");
 }
 
 static int op_persistent(struct pickle *p, unsigned arg)
@@ -345,7 +349,8 @@ static int op_persistent(struct pickle *p, unsigned arg)
     struct pickle_value **const v = pop(p, 1);
     if (!v)
         return -1;
-    return p->persistent ? push(p, p->persistent(p, *v)) : pickle_fail(p, "a persistent id has no place here");
+    return p->persistent ? push(p, p->persistent(p, *v))
+                         : pickle_fail(p, "a persistent id has no place here");
 }
 
 static int op_get(struct pickle *p, unsigned bytes)
@@ -383,7 +388,7 @@ static const struct opcode {
     const char *name;
     int (*run)(struct pickle *p, unsigned arg);
     unsigned arg;
-    bool calls;       /* refused since it can call what the pickle names */
+    bool calls; /* refused since it can call what the pickle names */
 } opcode[256] = {
     ['('] = {"MARK", op_mark, 0, false},
     [')'] = {"EMPTY_TUPLE", op_empty, PICKLE_TUPLE, false},
@@ -469,8 +474,9 @@ struct pickle_value *pickle_run(struct pickle *p)
         else if (op->run)
             rc = op->run(p, op->arg);
         else
-            rc = pickle_fail(p, "the opcode 0x%02x (%s) is not one that tensors need%s", (unsigned)(op - opcode),
-                             op->name ? op->name : "unknown", op->calls ? "; to load this file would run code" : "");
+            rc = pickle_fail(p, "the opcode 0x%02x (%s) is not one that tensors need%s",
+                             (unsigned)(op - opcode), op->name ? op->name : "unknown",
+                             op->calls ? "; to load this file would run code" : "");
     }
     free(p->stack);
     free(p->memo);

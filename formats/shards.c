@@ -103,8 +103,8 @@ static const char *choose(const char *dir, const struct names kind[KIND_COUNT], 
             return NULL;
         }
     }
-    err_set(e, ERR_INPUT, "%s: has no *.safetensors, pytorch_model.bin or *.gguf file, nor a *.safetensors.index.json or"
-            " *.bin.index.json", dir);
+    err_set(e, ERR_INPUT, "%s: has no *.safetensors, pytorch_model.bin or *.gguf file, nor a"
+            " *.safetensors.index.json or *.bin.index.json", dir);
     return NULL;
 }
 

@@ -25,8 +25,8 @@ enum {
     LEGACY_PROTOCOL = 1001,
 };
 
-static const uint8_t legacy_magic[15] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20,
-                                         0x6a, 0xa8, 0x50, 0x19, '.'};
+static const uint8_t legacy_magic[15] = {0x80, 2,    0x8a, 10,   0x6c, 0xfc, 0x9c, 0x46,
+                                         0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
 
 bool torch_magic(const uint8_t *p, size_t n)
 {
@@ -50,15 +50,15 @@ static int place_legacy(struct torch_reader *r, const struct pickle_value *keys,
             return torch_fail(r, "storage %zu of %zu is of no tensor, or listed twice", i + 1, keys->n);
         struct torch_storage *const s = r->storage[at];
         if (!add_u64(pos + 8, s->bytes, &end) || end > r->h->file_size)
-            return torch_fail(r, "file ends early: it has %" PRIu64 " bytes, storage '%.300s' of %" PRIu64 " bytes begins at"
-                        " byte %" PRIu64, r->h->file_size, s->key, s->bytes, pos + 8);
+            return torch_fail(r, "file ends early: it has %" PRIu64 " bytes, storage '%.300s' of %" PRIu64
+                              " bytes begins at byte %" PRIu64, r->h->file_size, s->key, s->bytes, pos + 8);
         if (io_pread(r->h->fd, r->h->path, pos, b, 8, r->e))
             return -1;
         for (int k = 0; k < 8; k++)
             numel |= (uint64_t)b[k] << 8 * k;
         if (numel != s->numel)
             return torch_fail(r, "storage '%.300s' has %" PRIu64 " elements at byte %" PRIu64 ", and %" PRIu64
-                        " by the pickle", s->key, numel, pos, s->numel);
+                              " by the pickle", s->key, numel, pos, s->numel);
         s->found = true;
         s->off = pos + 8;
         pos = end;
@@ -77,7 +77,7 @@ static int read_legacy(struct torch_reader *r)
     if (head_need(r->h, sizeof legacy_magic, r->e))
         return -1;
     if (memcmp(r->h->p, legacy_magic, sizeof legacy_magic))
-        return torch_fail(r, "begins like a PyTorch checkpoint of the format before 1.6, but has another magic number");
+        return torch_fail(r, "begins like a PyTorch checkpoint from before 1.6, with another magic number");
     struct pickle p = torch_machine(r, r->h, sizeof legacy_magic, "pickle of the version");
     if (!(v = pickle_run(&p)))
         return -1;
@@ -88,7 +88,8 @@ static int read_legacy(struct torch_reader *r)
         return -1;
     const struct pickle_value *const little = v->kind == PICKLE_DICT ? pickle_get(v, "little_endian") : NULL;
     if (!little || little->kind != PICKLE_BOOL || !little->i)
-        return torch_fail(r, "was written on a big-endian machine, or does not say; only little-endian checkpoints are read");
+        return torch_fail(r, "was written on a big-endian machine, or does not say; only little-endian"
+                          " checkpoints are read");
     p = torch_machine_for_tensors(r, r->h, p.pos, "pickle of the tensors");
     struct pickle_value *const root = pickle_run(&p);
     if (!root)
@@ -122,7 +123,8 @@ static const char *find_prefix(struct torch_reader *r, const struct zip *z)
     return found;
 }
 
-static const struct zip_member *find_in(struct torch_reader *r, const struct zip *z, const char *prefix, const char *name)
+static const struct zip_member *find_in(struct torch_reader *r, const struct zip *z, const char *prefix,
+                                        const char *name)
 {
     const char *const path = arena_printf(&r->tmp, r->e, "%s%s", prefix, name);
     return path ? zip_find(z, path) : NULL;
@@ -130,8 +132,8 @@ static const struct zip_member *find_in(struct torch_reader *r, const struct zip
 
 static int check_about(struct torch_reader *r, const struct zip *z, const char *prefix)
 {
-    const struct zip_member *const version = find_in(r, z, prefix, "version"),
-                            *const order = find_in(r, z, prefix, "byteorder");
+    const struct zip_member *const version = find_in(r, z, prefix, "version");
+    const struct zip_member *const order = find_in(r, z, prefix, "byteorder");
     if (find_in(r, z, prefix, "constants.pkl"))
         return torch_fail(r, "is a TorchScript program and no checkpoint; save its state_dict()");
     if (!version)
@@ -140,16 +142,21 @@ static int check_about(struct torch_reader *r, const struct zip *z, const char *
     if (!v)
         return -1;
     const unsigned long number = strtoul(v, &end, 10);
-    const bool good = *v >= '0' && *v <= '9' && number >= 1 && number <= VERSION_MAX && (!*end || !strcmp(end, "\n"));
+    const bool good = *v >= '0' && *v <= '9' && number >= 1 && number <= VERSION_MAX
+                   && (!*end || !strcmp(end, "\n"));
     free(v);
     if (!good)
         return torch_fail(r, "%sversion is none of 1 to %d", prefix, VERSION_MAX);
-    char *const o = order ? zip_read(z, order, 64, r->e) : strdup("little"); /* before 2.1 there was no other */
+    if (!order) /* before 2.1 there was none but little */
+        return 0;
+    char *const o = zip_read(z, order, 64, r->e);
     if (!o)
-        return order ? -1 : err_set(r->e, ERR_SYSTEM, "out of memory");
+        return -1;
     const bool little = !strcmp(o, "little");
     free(o);
-    return little ? 0 : torch_fail(r, "%sbyteorder is not 'little'; only little-endian checkpoints are read", prefix);
+    if (little)
+        return 0;
+    return torch_fail(r, "%sbyteorder is not 'little'; only little-endian checkpoints are read", prefix);
 }
 
 static int place_zip(struct torch_reader *r, const struct zip *z, const char *prefix)
@@ -163,7 +170,8 @@ static int place_zip(struct torch_reader *r, const struct zip *z, const char *pr
         if (!m)
             return torch_fail(r, "member '%.300s' of a tensor is missing", path);
         if (m->size != s->bytes)
-            return torch_fail(r, "member '%.300s' has %" PRIu64 " bytes; its storage has %" PRIu64, path, m->size, s->bytes);
+            return torch_fail(r, "member '%.300s' has %" PRIu64 " bytes; its storage has %" PRIu64, path,
+                              m->size, s->bytes);
         s->off = m->off;
     }
     return 0;
@@ -180,8 +188,8 @@ static int read_zip(struct torch_reader *r, struct zip *z)
     void *const text = m ? zip_read(z, m, PICKLE_BYTES_MAX, r->e) : NULL;
     if (!text)
         return -1;
-    struct head h = {.path = r->h->path, .fd = -1, .file_size = m->size, .p = text, .n = (size_t)m->size,
-                     .cap = (size_t)m->size};
+    const size_t n = (size_t)m->size;
+    struct head h = {.path = r->h->path, .fd = -1, .file_size = n, .p = text, .n = n, .cap = n};
     struct pickle p = torch_machine_for_tensors(r, &h, 0, "data.pkl");
     struct pickle_value *const root = pickle_run(&p);
     int rc = root ? 0 : -1;
@@ -197,7 +205,8 @@ int torch_read(struct head *h, uint32_t file, struct arena *mem, struct table *t
     struct torch_reader r = {.h = h, .file = file, .mem = mem, .table = t, .e = e};
     struct zip z = {0};
     if (h->fd < 0)
-        return torch_fail(&r, "is a PyTorch checkpoint, which is not read in one pass: a pipe or compressed input needs --spool");
+        return torch_fail(&r, "is a PyTorch checkpoint, which is not read in one pass: a pipe or compressed"
+                          " input needs --spool");
     const size_t from = t->n;
     int rc = head_need(h, 8, e);
     if (!rc)

@@ -9,8 +9,8 @@
 #include <string.h>
 
 enum {
-    NEST_MAX = 32,        /* containers in containers */
-    TEXT_MAX = 1 << 16,   /* longer strings are kept as "[123456 bytes]" */
+    NEST_MAX = 32,      /* containers in containers */
+    TEXT_MAX = 1 << 16, /* longer strings are kept as "[123456 bytes]" */
 };
 /* A small storage can be expanded to a tensor of any size: beyond this, no more than the file has. */
 #define EXPANDED_MAX ((uint64_t)1 << 30)
@@ -32,7 +32,8 @@ static int bad_tensor(const struct torch_reader *r, const char *name, const char
 
 /* Sizes, strides and offset of the view into t, stride and *last, the element
  * farthest from the first one of the storage; none of the sums overflows. */
-static int read_shape(const struct torch_reader *r, const struct torch_view *v, struct tensor *t, uint64_t *stride, uint64_t *last)
+static int read_shape(const struct torch_reader *r, const struct torch_view *v, struct tensor *t,
+                      uint64_t *stride, uint64_t *last)
 {
     uint64_t extent = torch_item_size(t->dtype), reach;
     if (v->size->n > TENSOR_MAX_RANK)
@@ -49,8 +50,8 @@ static int read_shape(const struct torch_reader *r, const struct torch_view *v, 
         t->dim[t->rank++] = (uint64_t)d->i;
         stride[i] = (uint64_t)s->i;
         /* extent ignores zeros, so that no product of some of the dimensions can overflow later */
-        if (!mul_u64(extent, max_u64(t->dim[i], 1), &extent) || !mul_u64(max_u64(t->dim[i], 1) - 1, stride[i], &reach)
-            || !add_u64(*last, reach, last))
+        if (!mul_u64(extent, max_u64(t->dim[i], 1), &extent)
+            || !mul_u64(max_u64(t->dim[i], 1) - 1, stride[i], &reach) || !add_u64(*last, reach, last))
             return bad_tensor(r, t->name, "its size overflows");
     }
     return 0;
@@ -90,7 +91,8 @@ static int add_tensor(struct torch_reader *r, struct torch_view *v, const char *
     t.off = s->off + offset * item;
     t.size = elems * item;
     if (t.size > s->bytes && t.size > EXPANDED_MAX && t.size > r->h->file_size)
-        return bad_tensor(r, name, "is expanded to %" PRIu64 " bytes, more than 1 GiB and than the file", t.size);
+        return bad_tensor(r, name, "is expanded to %" PRIu64 " bytes, more than 1 GiB and than the file",
+                          t.size);
     if (set_stride(r, &t, stride))
         return -1;
     if (t.dtype == DT_F4) {
@@ -195,7 +197,8 @@ static int add_meta(struct torch_reader *r, const struct pickle_value *v, const 
         value = arena_printf(r->mem, r->e, "%.17g", v->f);
         break;
     case PICKLE_STRING:
-        if (v->length <= TEXT_MAX && !memchr(v->s, 0, v->length) && utf8_check(v->s, v->length) == v->length) {
+        if (v->length <= TEXT_MAX && !memchr(v->s, 0, v->length)
+            && utf8_check(v->s, v->length) == v->length) {
             value = arena_strdup(r->mem, v->s, r->e);
             break;
         } /* fall through */
@@ -261,7 +264,8 @@ static size_t leave_out(struct pickle_value *v)
 }
 
 /* What stands beside the dict that is taken: tensors are counted, the rest is metadata. */
-static int put_aside(struct torch_reader *r, const struct pickle_value *d, const struct pickle_value *taken, const char *name)
+static int put_aside(struct torch_reader *r, const struct pickle_value *d, const struct pickle_value *taken,
+                     const char *name)
 {
     for (size_t i = 0; i < d->n; i += 2) {
         struct pickle_value *const v = d->v[i + 1];
@@ -269,11 +273,16 @@ static int put_aside(struct torch_reader *r, const struct pickle_value *d, const
             continue;
         const char *const inside = join_name(r, name, d, i);
         const bool tensors = holds_tensors(v);
-        const size_t n = inside && tensors ? leave_out(v) : 0;
-        if (!inside || (!tensors && !(is_container(v) && v->mark == MARK_TAKEN) && add_meta(r, v, inside))
-            || (tensors && buf_printf(&r->left_out, r->e, "%s%s (%zu tensor%s)", r->left_out.n ? ", " : "", inside, n,
-                                      n == 1 ? "" : "s")))
+        if (!inside)
             return -1;
+        if (tensors) {
+            const size_t n = leave_out(v);
+            if (buf_printf(&r->left_out, r->e, "%s%s (%zu tensor%s)", r->left_out.n ? ", " : "", inside, n,
+                           n == 1 ? "" : "s"))
+                return -1;
+        } else if (!(is_container(v) && v->mark == MARK_TAKEN) && add_meta(r, v, inside)) {
+            return -1; /* what is taken already was counted under its first name */
+        }
     }
     return 0;
 }
@@ -284,7 +293,7 @@ int torch_read_dict(struct torch_reader *r, struct pickle_value *root)
     const char *name = "";
     if (root->kind != PICKLE_DICT)
         return torch_fail(r, "holds %s; a checkpoint is a dict that gives tensors names",
-                    is_tensor(root) ? "one tensor without a name" : "no dict");
+                          is_tensor(root) ? "one tensor without a name" : "no dict");
     if (mark_containers(r, root, 0))
         return -1;
     for (size_t i = 0; i < sizeof inner / sizeof *inner; i++) {

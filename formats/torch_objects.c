@@ -54,7 +54,7 @@ static struct pickle_value *make_view(struct pickle *p, struct pickle_value *con
     const struct torch_storage *const s = arg[0]->kind == PICKLE_OBJECT ? arg[0]->object : NULL;
     if (!s || s->kind != TORCH_STORAGE || arg[1]->kind != PICKLE_INT || arg[2]->kind != PICKLE_TUPLE
         || arg[3]->kind != PICKLE_TUPLE) {
-        (void)pickle_fail(p, "a tensor is made of a storage, an offset, a size and a stride, and not of these");
+        (void)pickle_fail(p, "a tensor is made of a storage, an offset, a size, a stride, and not of these");
         return NULL;
     }
     struct torch_view *const v = arena_alloc(p->mem, sizeof *v, p->e);
@@ -82,8 +82,8 @@ static bool no_metadata(struct pickle *p, const struct pickle_value *v)
 {
     if (v->kind == PICKLE_NONE || (v->kind == PICKLE_DICT && !v->n))
         return true;
-    (void)pickle_fail(p, "a tensor that is to be conjugated or negated when it is read; save it after resolve_conj() or"
-                      " resolve_neg()");
+    (void)pickle_fail(p, "a tensor that is to be conjugated or negated when it is read; save it after"
+                      " resolve_conj() or resolve_neg()");
     return false;
 }
 
@@ -188,12 +188,13 @@ static struct pickle_value *storage_of_id(struct pickle *p, const struct pickle_
     const size_t n = r->legacy ? 6 : 5;
     struct pickle_value *const *const v = id->v;
     if (id->kind != PICKLE_TUPLE || id->n != n || !pickle_is(v[0], "storage") || v[1]->kind != PICKLE_GLOBAL
-        || !(v[1]->global->id & ID_STORAGE) || v[2]->kind != PICKLE_STRING || v[4]->kind != PICKLE_INT || v[4]->i < 0) {
+        || !(v[1]->global->id & ID_STORAGE) || v[2]->kind != PICKLE_STRING || v[4]->kind != PICKLE_INT
+        || v[4]->i < 0) {
         (void)pickle_fail(p, "a persistent id that is no storage of a known type");
         return NULL;
     }
     if (n == 6 && v[5]->kind != PICKLE_NONE) {
-        (void)pickle_fail(p, "storage '%.300s' is a view of another one; save the file again with a newer PyTorch",
+        (void)pickle_fail(p, "storage '%.300s' is a view of another one; save it with a newer PyTorch",
                           v[2]->s);
         return NULL;
     }
@@ -202,11 +203,11 @@ static struct pickle_value *storage_of_id(struct pickle *p, const struct pickle_
                           v[1]->global->name);
         return NULL;
     }
-    struct torch_storage new = {TORCH_STORAGE, v[2]->s, (enum dtype)(v[1]->global->id & ID_TYPE), (uint64_t)v[4]->i, 0, 0,
-                          false};
+    struct torch_storage new = {.kind = TORCH_STORAGE, .key = v[2]->s, .numel = (uint64_t)v[4]->i,
+                                .dtype = (enum dtype)(v[1]->global->id & ID_TYPE)};
     if (!mul_u64(new.numel, torch_item_size(new.dtype), &new.bytes) || memchr(new.key, 0, v[2]->length)) {
-        (void)pickle_fail(p, "storage '%.300s' of %" PRIu64 " elements: size or name are not possible", new.key,
-                          new.numel);
+        (void)pickle_fail(p, "storage '%.300s' of %" PRIu64 " elements: size or name are not possible",
+                          new.key, new.numel);
         return NULL;
     }
     struct pickle_value *const x = pickle_new(p, PICKLE_OBJECT);
@@ -239,7 +240,8 @@ struct pickle torch_machine(struct torch_reader *r, struct head *h, uint64_t pos
     return (struct pickle){.h = h, .pos = pos, .what = what, .ctx = r, .mem = &r->tmp, .e = r->e};
 }
 
-struct pickle torch_machine_for_tensors(struct torch_reader *r, struct head *h, uint64_t pos, const char *what)
+struct pickle torch_machine_for_tensors(struct torch_reader *r, struct head *h, uint64_t pos,
+                                        const char *what)
 {
     struct pickle p = torch_machine(r, h, pos, what);
     p.global = globals;

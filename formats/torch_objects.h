@@ -47,7 +47,8 @@ int torch_fail(const struct torch_reader *r, const char *fmt, ...) __attribute__
 /* A machine for the pickle at byte pos of h, with nothing that it may name. */
 struct pickle torch_machine(struct torch_reader *r, struct head *h, uint64_t pos, const char *what);
 /* The same for the pickle of the tensors: its storages and views are kept in r. */
-struct pickle torch_machine_for_tensors(struct torch_reader *r, struct head *h, uint64_t pos, const char *what);
+struct pickle torch_machine_for_tensors(struct torch_reader *r, struct head *h, uint64_t pos,
+                                        const char *what);
 /* Bytes of an element as PyTorch counts them: a pair of FP4 values is one. */
 uint64_t torch_item_size(enum dtype t);
 

@@ -44,7 +44,8 @@ struct end {
 };
 
 /* The last 64 KiB of the file hold the end record, and only one. */
-static int find_end(const struct zip *z, uint64_t file_size, uint8_t record[END_SIZE], uint64_t *at, struct err *e)
+static int find_end(const struct zip *z, uint64_t file_size, uint8_t record[END_SIZE], uint64_t *at,
+                    struct err *e)
 {
     const size_t n = (size_t)min_u64(file_size, END_SIZE + COMMENT_MAX);
     uint8_t *const tail = mem_alloc(n, 1, e);
@@ -118,8 +119,8 @@ static int read_end(const struct zip *z, uint64_t file_size, struct end *end, st
     if (end->off > end->at || end->at - end->off != end->size)
         return damaged(z, "has a directory that does not end where its end record begins", e);
     if (end->size > ZIP_DIRECTORY_MAX)
-        return err_set(e, ERR_INPUT, "%s: the zip directory takes %" PRIu64 " bytes; the limit is %d", z->path,
-                       end->size, ZIP_DIRECTORY_MAX);
+        return err_set(e, ERR_INPUT, "%s: the zip directory takes %" PRIu64 " bytes; the limit is %d",
+                       z->path, end->size, ZIP_DIRECTORY_MAX);
     if (end->entries > end->size / ENTRY_SIZE)
         return damaged(z, "has a directory too small for its entries", e);
     return 0;
@@ -176,13 +177,14 @@ static bool take64(uint64_t *x, unsigned bytes, uint64_t full, const uint8_t **p
 }
 
 /* An entry of the directory at p, of which n bytes are left; *length is what it takes. */
-static int read_entry(struct zip *z, const uint8_t *p, size_t n, bool deflate, struct arena *mem, size_t *length,
-                      struct err *e)
+static int read_entry(struct zip *z, const uint8_t *p, size_t n, bool deflate, struct arena *mem,
+                      size_t *length, struct err *e)
 {
     struct zip_member *const m = &z->m[z->n];
     if (n < ENTRY_SIZE || memcmp(p, "PK\1\2", 4))
         return damaged(z, "has a directory that is cut or damaged", e);
-    const size_t name = (size_t)get(p + 28, 2), extra = (size_t)get(p + 30, 2), comment = (size_t)get(p + 32, 2);
+    const size_t name = (size_t)get(p + 28, 2), extra = (size_t)get(p + 30, 2),
+                 comment = (size_t)get(p + 32, 2);
     *length = ENTRY_SIZE + name + extra + comment;
     if (*length > n)
         return damaged(z, "has a directory that is cut or damaged", e);
@@ -190,14 +192,16 @@ static int read_entry(struct zip *z, const uint8_t *p, size_t n, bool deflate, s
     if (!m->name)
         return -1;
     if (!good_name(m->name, name))
-        return bad_member(z, m->name, "has a name that is empty, absolute, no UTF-8, or leaves its directory", e);
+        return bad_member(z, m->name, "has a name that is empty, absolute, no UTF-8, or leaves its directory",
+                          e);
     const uint64_t flags = get(p + 8, 2), method = get(p + 10, 2);
     if (flags & (FLAG_ENCRYPTED | FLAG_STRONG | FLAG_MASKED))
         return bad_member(z, m->name, "is encrypted", e);
     if (flags & FLAG_PATCH)
         return bad_member(z, m->name, "is a patch of another file", e);
     if (method != ZIP_STORED && !(deflate && method == ZIP_DEFLATED))
-        return err_set(e, ERR_INPUT, "%s: member '%.300s' is compressed (method %" PRIu64 "); only stored ones are read",
+        return err_set(e, ERR_INPUT,
+                       "%s: member '%.300s' is compressed (method %" PRIu64 "); only stored ones are read",
                        z->path, m->name, method);
     uint64_t disk = get(p + 34, 2);
     const uint8_t *p64;
@@ -222,7 +226,8 @@ static int read_entry(struct zip *z, const uint8_t *p, size_t n, bool deflate, s
     return 0;
 }
 
-static int read_directory(struct zip *z, const struct end *end, bool deflate, struct arena *mem, struct err *e)
+static int read_directory(struct zip *z, const struct end *end, bool deflate, struct arena *mem,
+                          struct err *e)
 {
     uint8_t *const p = mem_alloc((size_t)end->size, 1, e);
     if (!p)
@@ -271,12 +276,12 @@ static int read_local(const struct zip *z, struct zip_member *m, uint64_t end, s
     int rc = io_pread(z->fd, z->path, m->header + LOCAL_SIZE, q, rest, e);
     if (!rc) {
         bool good = !memcmp(q, m->name, name) && get(p + 8, 2) == m->method
-                 && !(flags & (FLAG_ENCRYPTED | FLAG_STRONG | FLAG_PATCH | FLAG_MASKED));
+                    && !(flags & (FLAG_ENCRYPTED | FLAG_STRONG | FLAG_PATCH | FLAG_MASKED));
         if (good && (packed == 0xffffffff || size == 0xffffffff))
             good = find_zip64(q + name, extra, &p64, &n64) && take64(&size, 8, 0xffffffff, &p64, &n64)
-                && take64(&packed, 8, 0xffffffff, &p64, &n64);
+                   && take64(&packed, 8, 0xffffffff, &p64, &n64);
         good = good && local_agrees(packed, m->packed, later) && local_agrees(size, m->size, later)
-            && local_agrees(get(p + 14, 4), m->crc, later);
+               && local_agrees(get(p + 14, 4), m->crc, later);
         if (!good)
             rc = bad_member(z, m->name, "has another local header than the directory says", e);
     }
@@ -287,9 +292,9 @@ static int read_local(const struct zip *z, struct zip_member *m, uint64_t end, s
 
 static int by_header(const void *a, const void *b)
 {
-    const struct zip_member *const x = *(const struct zip_member *const *)a,
-                            *const y = *(const struct zip_member *const *)b;
-    return x->header < y->header ? -1 : x->header > y->header;
+    const uint64_t x = (*(const struct zip_member *const *)a)->header;
+    const uint64_t y = (*(const struct zip_member *const *)b)->header;
+    return x < y ? -1 : x > y;
 }
 
 /* The descriptor between the contents of m and the byte end: CRC and two sizes
@@ -305,7 +310,7 @@ static int check_descriptor(const struct zip *z, const struct zip_member *m, uin
     if (io_pread(z->fd, z->path, at, p, (size_t)n, e))
         return -1;
     const bool good = !memcmp(p, "PK\7\10", 4) && get(p + 4, 4) == m->crc && get(p + 8, bytes) == m->packed
-                   && get(p + 8 + bytes, bytes) == m->size;
+                      && get(p + 8 + bytes, bytes) == m->size;
     return good ? 0 : bad_member(z, m->name, "is followed by something else than its descriptor", e);
 }
 
@@ -329,7 +334,8 @@ static int check_cover(const struct zip *z, uint64_t end, struct err *e)
         else if (m->descriptor)
             rc = check_descriptor(z, m, to, e);
         else if (to > from)
-            rc = err_set(e, ERR_INPUT, "%s: %" PRIu64 " bytes follow member '%.300s'", z->path, to - from, m->name);
+            rc = err_set(e, ERR_INPUT, "%s: %" PRIu64 " bytes follow member '%.300s'", z->path, to - from,
+                         m->name);
     }
     free(order);
     return rc;
@@ -361,8 +367,8 @@ void *zip_read(const struct zip *z, const struct zip_member *m, size_t limit, st
         return NULL;
     }
     if (m->size > limit) {
-        (void)err_set(e, ERR_INPUT, "%s: member '%.300s' has %" PRIu64 " bytes; the limit is %zu", z->path, m->name,
-                      m->size, limit);
+        (void)err_set(e, ERR_INPUT, "%s: member '%.300s' has %" PRIu64 " bytes; the limit is %zu", z->path,
+                      m->name, m->size, limit);
         return NULL;
     }
     uint8_t *const p = mem_alloc((size_t)m->size + 1, 1, e); /* a text ends in NUL */
@@ -370,8 +376,8 @@ void *zip_read(const struct zip *z, const struct zip_member *m, size_t limit, st
         return NULL;
     int rc = io_pread(z->fd, z->path, m->off, p, (size_t)m->size, e);
     if (!rc && m->crc && crc32_z(0, p, (size_t)m->size) != m->crc)
-        rc = err_set(e, ERR_INPUT, "%s: member '%.300s' is damaged: its CRC-32 is not %08" PRIx32, z->path, m->name,
-                     m->crc);
+        rc = err_set(e, ERR_INPUT, "%s: member '%.300s' is damaged: its CRC-32 is not %08" PRIx32, z->path,
+                     m->name, m->crc);
     if (!rc)
         return p;
     free(p);

@@ -40,8 +40,9 @@ struct zip {
  * one sentence and ERR_INPUT: encryption, several disks, names that are there
  * twice or leave their directory, methods but "stored" (and "deflated" when
  * deflate is true), members that overlap, bytes that belong to nothing, and
- * whatever a local header or a descriptor says otherwise than the directory.  fd and path are borrowed; members
- * live in the arena.  z must be given to zip_close whatever happened. */
+ * whatever a local header or a descriptor says otherwise than the directory.
+ * fd and path are borrowed; members live in the arena.  z must be given to
+ * zip_close whatever happened. */
 int zip_open(struct zip *z, int fd, const char *path, uint64_t file_size, bool deflate, struct arena *mem,
              struct err *e) MUST_USE;
 /* NULL when there is none. */

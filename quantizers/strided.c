@@ -3,10 +3,10 @@
 #include <string.h>
 
 enum {
-    WINDOW = 1 << 18,   /* bytes that are read before they are sorted: half of a second-level cache */
-    GAP = 1 << 12,      /* bytes worth reading rather than begin another read: a page */
-    LINES = 64,         /* so many short lines are sorted together: a cache line of bytes */
-    SPREAD = 64,        /* lines begin this far from multiples of large powers of two */
+    WINDOW = 1 << 18, /* bytes that are read before they are sorted: half of a second-level cache */
+    GAP = 1 << 12,    /* bytes worth reading rather than begin another read: a page */
+    LINES = 64,       /* so many short lines are sorted together: a cache line of bytes */
+    SPREAD = 64,      /* lines begin this far from multiples of large powers of two */
 };
 
 enum strided_run strided_run(const struct tensor *t)
@@ -35,8 +35,8 @@ struct axis {
         } \
     break
 
-static void sort(const uint8_t *from, size_t si, size_t sj, uint8_t *to, size_t ti, size_t tj, size_t ni, size_t nj,
-                 size_t item)
+static void sort(const uint8_t *from, size_t si, size_t sj, uint8_t *to, size_t ti, size_t tj, size_t ni,
+                 size_t nj, size_t item)
 {
     if (sj == item && tj == item) {
         for (size_t i = 0; i < ni; i++)
@@ -58,15 +58,15 @@ static void sort(const uint8_t *from, size_t si, size_t sj, uint8_t *to, size_t 
 /* Lines of elements: near is the direction in which they lie closest. */
 struct plane {
     const struct source *s;
-    uint64_t off;            /* bytes, of its first element, from that of the tensor */
+    uint64_t off; /* bytes, of its first element, from that of the tensor */
     struct axis near, far;
     size_t item;
     uint8_t *dst;
 };
 
 /* lines lines of n elements each, from element j of line i on. */
-static int read_lines(const struct plane *p, uint64_t i, uint64_t lines, uint64_t j, uint64_t n, uint8_t *window,
-                      struct err *e)
+static int read_lines(const struct plane *p, uint64_t i, uint64_t lines, uint64_t j, uint64_t n,
+                      uint8_t *window, struct err *e)
 {
     struct model *const m = (struct model *)p->s->model;
     const struct axis near = p->near, far = p->far;
@@ -179,7 +179,8 @@ int strided_read(const struct source *s, const struct box *b, void *dst, size_t 
     return read_axes(s, at * item, a, 2, item, dst, tmp, e);
 }
 
-int strided_range(const struct source *s, uint64_t first, uint64_t n, void *dst, struct scratch *tmp, struct err *e)
+int strided_range(const struct source *s, uint64_t first, uint64_t n, void *dst, struct scratch *tmp,
+                  struct err *e)
 {
     const struct tensor *const t = &s->model->t[s->index];
     const size_t item = row_bytes(t->dtype, 1);

@@ -49,7 +49,8 @@ static void put_view(struct buf *b, const struct mk_view *v)
 {
     char class[64];
     snprintf(class, sizeof class, "torch %sStorage", v->type);
-    mk_pickle(b, "%g((%s%g%s%s%i", "torch._utils _rebuild_tensor_v2", "storage", class, v->key, "cpu", v->numel);
+    mk_pickle(b, "%g((%s%g%s%s%i", "torch._utils _rebuild_tensor_v2", "storage", class, v->key, "cpu",
+              v->numel);
     mk_pickle(b, legacy_ids ? "NtQ%i%v%v\x89%g)RtR" : "tQ%i%v%v\x89%g)RtR", v->offset, v->size, v->stride,
               "collections OrderedDict");
 }
@@ -246,16 +247,17 @@ struct buf mk_torch_legacy(const struct buf *pickle, const struct mk_storage *s,
     return b;
 }
 
-const uint8_t mk_bytes[96] = {
-    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
-    33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62,
-    63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92,
-    93, 94, 95, 96};
+const uint8_t mk_bytes[96] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
+                              21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40,
+                              41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60,
+                              61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80,
+                              81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95, 96};
 const struct mk_storage mk_two[2] = {{"0", mk_bytes, 96, 24}, {"1", mk_bytes, 32, 8}};
 
 struct buf mk_checkpoint(bool legacy, const struct buf *pickle, const struct mk_storage *s, size_t n)
 {
-    return legacy ? mk_torch_legacy(pickle, s, n) : mk_torch(pickle, s, n, MK_DESCRIPTOR | MK_ALIGN | MK_END64);
+    return legacy ? mk_torch_legacy(pickle, s, n)
+                  : mk_torch(pickle, s, n, MK_DESCRIPTOR | MK_ALIGN | MK_END64);
 }
 
 struct buf mk_two_tensors(bool legacy)
@@ -263,7 +265,8 @@ struct buf mk_two_tensors(bool legacy)
     struct buf p = {0};
     mk_pickle_legacy(legacy);
     mk_pickle(&p, "%g)R(%s%t%s%tu", "collections OrderedDict", "a",
-              (struct mk_view){"Float", "0", 24, 0, "4,6", "6,1"}, "b", (struct mk_view){"Float", "1", 8, 0, "8", "1"});
+              (struct mk_view){"Float", "0", 24, 0, "4,6", "6,1"}, "b",
+              (struct mk_view){"Float", "1", 8, 0, "8", "1"});
     const struct buf b = mk_checkpoint(legacy, &p, mk_two, 2);
     buf_free(&p);
     return b;

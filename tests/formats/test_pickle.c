@@ -44,9 +44,15 @@ static const struct pickle_global table[] = {
 
 static struct pickle_value *run(struct run *r, const void *p, size_t n)
 {
-    *r = (struct run){.h = {.path = "file", .fd = -1, .file_size = n, .p = (uint8_t *)(uintptr_t)p, .n = n, .cap = n}};
-    r->p = (struct pickle){.h = &r->h, .what = "pickle", .global = table, .globals = 3, .persistent = id_itself,
-                           .mem = &r->mem, .e = &r->e};
+    *r = (struct run){
+        .h = {.path = "file", .fd = -1, .file_size = n, .p = (uint8_t *)(uintptr_t)p, .n = n, .cap = n}};
+    r->p = (struct pickle){.h = &r->h,
+                           .what = "pickle",
+                           .global = table,
+                           .globals = 3,
+                           .persistent = id_itself,
+                           .mem = &r->mem,
+                           .e = &r->e};
     return pickle_run(&r->p);
 }
 
@@ -55,7 +61,8 @@ static void refused(const void *p, size_t n, const char *text)
     struct run r;
     cr_assert_null(run(&r, p, n), "expected: %s", text);
     cr_assert_eq(r.e.kind, ERR_INPUT);
-    cr_assert(strstr(r.e.msg, text) && !strncmp(r.e.msg, "file: pickle: byte ", 19), "'%s' in: %s", text, r.e.msg);
+    cr_assert(strstr(r.e.msg, text) && !strncmp(r.e.msg, "file: pickle: byte ", 19), "'%s' in: %s", text,
+              r.e.msg);
     arena_free(&r.mem);
 }
 
@@ -107,7 +114,10 @@ static const struct {
     size_t n;
     const char *want;
 } values[] = {
-#define P(text, want) {text, sizeof text - 1, want}
+#define P(text, want) \
+    { \
+        text, sizeof text - 1, want \
+    }
     P("\x80\2N.", "None"),
     P("N.", "None"),
     P("\x88.", "True"),
@@ -210,7 +220,10 @@ static const struct {
     size_t n;
     const char *says;
 } bad[] = {
-#define P(text, says) {text, sizeof text - 1, says}
+#define P(text, says) \
+    { \
+        text, sizeof text - 1, says \
+    }
     P("\x80\4N.", "pickle protocol 4; 2 is read"),
     P(".", "too few values"),
     P("NN.", "1 values are left"),
@@ -235,7 +248,8 @@ static const struct {
     P("q\0.", "too few values"),
     P("Nr\xff\xff\xff\xff.", "memo 4294967295 out of turn"),
     P("Nq\x10.", "memo 16 out of turn"),
-    P("cos\nsystem\n.", "the global 'os.system' is not one that tensors need; to load this file would run code"),
+    P("cos\nsystem\n.",
+      "the global 'os.system' is not one that tensors need; to load this file would run code"),
     P("cgood\nother\n.", "'good.other'"),
     P("cgood.call\nplain\n.", "'good.call.plain'"),
     P("c\ngood\n.", "'.good'"),
@@ -281,13 +295,14 @@ Test(pickle, opcodes)
         n += known;
         cr_assert_eq(!strstr(r.e.msg, "the opcode 0x"), known, "0x%02x: %s", c, r.e.msg);
         if (!known)
-            cr_assert_eq(!!strstr(r.e.msg, "would run code"), !!memchr(calls, c, sizeof calls - 1), "0x%02x: %s", c,
-                         r.e.msg);
+            cr_assert_eq(!!strstr(r.e.msg, "would run code"), !!memchr(calls, c, sizeof calls - 1),
+                         "0x%02x: %s", c, r.e.msg);
         arena_free(&r.mem);
     }
     cr_assert_eq(n, sizeof has - 1);
     refused("(S'x'\nios\nsystem\n.", 18, "the opcode 0x53 (STRING)");
-    refused("(ios\nsystem\n.", 13, "the opcode 0x69 (INST) is not one that tensors need; to load this file would run code");
+    refused("(ios\nsystem\n.", 13,
+            "the opcode 0x69 (INST) is not one that tensors need; to load this file would run code");
     refused("\x93.", 2, "STACK_GLOBAL");
     refused("\1.", 2, "the opcode 0x01 (unknown)");
 }
@@ -332,12 +347,13 @@ Test(pickle, limits)
 /* A random program of what the machine has ends in a value or a sentence. */
 Test(pickle, random_programs)
 {
-    static const char *const piece[] = {"N", "\x88", "K\1", "M\1\2", "J\1\2\3\4", "\x8a\1\1", "G12345678", "U\1a",
-                                        "X\1\0\0\0b", "]", "}", ")", "(", "t", "\x85", "\x86", "\x87", "a", "e", "s", "u",
-                                        "q\0", "q\1", "h\0", "h\1", "cgood\ncall\n", "cgood\nplain\n", "R", "\x81", "b",
-                                        "Q", "\x8f"};
-    static const uint8_t length[] = {1, 1, 2, 3, 5, 3, 9, 3, 6, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 11, 12,
-                                     1, 1, 1, 1, 1};
+    static const char *const piece[] = {
+        "N", "\x88", "K\1", "M\1\2", "J\1\2\3\4", "\x8a\1\1", "G12345678", "U\1a",          "X\1\0\0\0b",
+        "]", "}",    ")",   "(",     "t",         "\x85",     "\x86",      "\x87",          "a",
+        "e", "s",    "u",   "q\0",   "q\1",       "h\0",      "h\1",       "cgood\ncall\n", "cgood\nplain\n",
+        "R", "\x81", "b",   "Q",     "\x8f"};
+    static const uint8_t length[] = {1, 1, 2, 3, 5, 3, 9, 3, 6, 1,  1,  1, 1, 1, 1, 1,
+                                     1, 1, 1, 1, 1, 2, 2, 2, 2, 11, 12, 1, 1, 1, 1, 1};
     uint32_t seed = 1;
     size_t good = 0;
     for (int i = 0; i < 200000; i++) {

@@ -43,13 +43,25 @@ Test(torch, element_types)
     static const struct {
         const char *storage, *dtype; /* of FloatStorage, or of an UntypedStorage */
         enum dtype t;
-    } row[] = {{"Double", "float64", DT_F64}, {"Float", "float32", DT_F32},    {"Half", "float16", DT_F16},
-               {"BFloat16", "bfloat16", DT_BF16}, {"Long", "int64", DT_I64},   {"Int", "int32", DT_I32},
-               {"Short", "int16", DT_I16},    {"Char", "int8", DT_I8},         {"Byte", "uint8", DT_U8},
-               {"Bool", "bool", DT_BOOL},     {"ComplexFloat", "complex64", DT_C64}, {NULL, "uint16", DT_U16},
-               {NULL, "uint32", DT_U32},      {NULL, "uint64", DT_U64},        {NULL, "float8_e4m3fn", DT_F8_E4M3},
-               {NULL, "float8_e5m2", DT_F8_E5M2}, {NULL, "float8_e4m3fnuz", DT_F8_E4M3FNUZ},
-               {NULL, "float8_e5m2fnuz", DT_F8_E5M2FNUZ}, {NULL, "float8_e8m0fnu", DT_F8_E8M0}};
+    } row[] = {{"Double", "float64", DT_F64},
+               {"Float", "float32", DT_F32},
+               {"Half", "float16", DT_F16},
+               {"BFloat16", "bfloat16", DT_BF16},
+               {"Long", "int64", DT_I64},
+               {"Int", "int32", DT_I32},
+               {"Short", "int16", DT_I16},
+               {"Char", "int8", DT_I8},
+               {"Byte", "uint8", DT_U8},
+               {"Bool", "bool", DT_BOOL},
+               {"ComplexFloat", "complex64", DT_C64},
+               {NULL, "uint16", DT_U16},
+               {NULL, "uint32", DT_U32},
+               {NULL, "uint64", DT_U64},
+               {NULL, "float8_e4m3fn", DT_F8_E4M3},
+               {NULL, "float8_e5m2", DT_F8_E5M2},
+               {NULL, "float8_e4m3fnuz", DT_F8_E4M3FNUZ},
+               {NULL, "float8_e5m2fnuz", DT_F8_E5M2FNUZ},
+               {NULL, "float8_e8m0fnu", DT_F8_E8M0}};
     struct mk_model f = {0};
     for (int k = 0; k < 4; k++) /* legacy or not, typed or not */
         for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
@@ -68,8 +80,9 @@ Test(torch, element_types)
                           "torch.storage UntypedStorage", "k", "cpu", 6 * size);
                 mk_pickle(&p, legacy ? "NtQ%i%v%v\x89N%gtRs" : "tQ%i%v%v\x89N%gtRs", 1, "5", "1", name);
             }
-            struct buf b = mk_checkpoint(legacy, &p, &(struct mk_storage){"k", mk_bytes, 6 * (size_t)size,
-                                                                  typed ? 6 : 6 * (uint64_t)size}, 1);
+            struct buf b = mk_checkpoint(
+                legacy, &p,
+                &(struct mk_storage){"k", mk_bytes, 6 * (size_t)size, typed ? 6 : 6 * (uint64_t)size}, 1);
             cr_assert_eq(mk_open(&f, b.s, b.n), 0, "%s: %s", row[i].dtype, f.e.msg);
             const struct tensor *const t = tensor(&f.m, "w");
             uint8_t first;
@@ -97,7 +110,8 @@ Test(torch, pairs)
         struct buf b = mk_checkpoint(false, &p, &(struct mk_storage){"k", mk_bytes, 6, 0}, 1);
         cr_assert_eq(mk_open(&f, b.s, b.n), i ? -1 : 0, "%s", f.e.msg);
         if (i) {
-            cr_assert(strstr(f.e.msg, "tensor 'w': pairs of FP4 values that are not in row-major order"), "%s", f.e.msg);
+            cr_assert(strstr(f.e.msg, "tensor 'w': pairs of FP4 values that are not in row-major order"),
+                      "%s", f.e.msg);
         } else {
             cr_assert(f.m.t[0].dtype == DT_F4 && f.m.t[0].dim[1] == 6 && f.m.t[0].size == 6);
             model_close(&f.m);
@@ -114,13 +128,13 @@ Test(torch, functions)
     struct mk_model f = {0};
     struct buf p = {0};
     mk_pickle_legacy(false);
-    mk_pickle(&p, "}(%s%g((%s%g%s%s%itQ%i%v%vtR", "v1", "torch._utils _rebuild_tensor", "storage", "torch FloatStorage",
-              "0", "cpu", 24, 2, "3,2", "2,1");
+    mk_pickle(&p, "}(%s%g((%s%g%s%s%itQ%i%v%vtR", "v1", "torch._utils _rebuild_tensor", "storage",
+              "torch FloatStorage", "0", "cpu", 24, 2, "3,2", "2,1");
     mk_pickle(&p, "%s%g(%t\x88NtR", "parameter", "torch._utils _rebuild_parameter",
               (struct mk_view){"Float", "1", 8, 0, "8", "1"});
     /* Sizes by torch.Size, and a metadata argument that is empty. */
-    mk_pickle(&p, "%s%g((%s%g%s%s%itQ%i%g%v\x85R%v\x88N}tRu", "v2", "torch._utils _rebuild_tensor_v2", "storage",
-              "torch FloatStorage", "0", "cuda:0", 24, 0, "torch Size", "4,2", "6,1");
+    mk_pickle(&p, "%s%g((%s%g%s%s%itQ%i%g%v\x85R%v\x88N}tRu", "v2", "torch._utils _rebuild_tensor_v2",
+              "storage", "torch FloatStorage", "0", "cuda:0", 24, 0, "torch Size", "4,2", "6,1");
     struct buf b = mk_checkpoint(false, &p, mk_two, 2);
     cr_assert_eq(mk_open(&f, b.s, b.n), 0, "%s", f.e.msg);
     cr_assert_eq(f.m.n, 3);
@@ -143,18 +157,22 @@ Test(torch, views)
         int offset;
         bool flat;
     } row[] = {
-        {"4,6", "6,1", 0, true},     {"6,4", "1,6", 0, false},     {"2,3,4", "12,4,1", 0, true},
-        {"3,2,4", "4,12,1", 0, false}, {"", "", 23, true},         {"1", "99999", 23, true},
-        {"1,1", "7,7", 0, true},     {"4,1,6", "6,77,1", 0, true}, {"12", "2", 0, false},
-        {"2", "23", 0, false},       {"5,7", "0,1", 3, false},     {"5,7", "1,0", 3, false},
-        {"24", "1", 0, true},        {"1,24", "0,1", 0, true},     {"0,4", "1,9", 24, true},
-        {"3,0", "5,5", 0, true},     {"20,3", "1,2", 0, false},    {"2,2,2,2,1,1,1,1", "8,4,2,1,1,1,1,1", 0, true},
+        {"4,6", "6,1", 0, true},      {"6,4", "1,6", 0, false},
+        {"2,3,4", "12,4,1", 0, true}, {"3,2,4", "4,12,1", 0, false},
+        {"", "", 23, true},           {"1", "99999", 23, true},
+        {"1,1", "7,7", 0, true},      {"4,1,6", "6,77,1", 0, true},
+        {"12", "2", 0, false},        {"2", "23", 0, false},
+        {"5,7", "0,1", 3, false},     {"5,7", "1,0", 3, false},
+        {"24", "1", 0, true},         {"1,24", "0,1", 0, true},
+        {"0,4", "1,9", 24, true},     {"3,0", "5,5", 0, true},
+        {"20,3", "1,2", 0, false},    {"2,2,2,2,1,1,1,1", "8,4,2,1,1,1,1,1", 0, true},
     };
     struct mk_model f = {0};
     mk_pickle_legacy(false);
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         struct buf p = {0};
-        mk_pickle(&p, "}%s%ts", "w", (struct mk_view){"Float", "0", 24, row[i].offset, row[i].size, row[i].stride});
+        mk_pickle(&p, "}%s%ts", "w",
+                  (struct mk_view){"Float", "0", 24, row[i].offset, row[i].size, row[i].stride});
         struct buf b = mk_checkpoint(false, &p, mk_two, 1);
         cr_assert_eq(mk_open(&f, b.s, b.n), 0, "[%s] by %s: %s", row[i].size, row[i].stride, f.e.msg);
         cr_assert_eq(!f.m.t[0].stride, row[i].flat, "[%s] by %s", row[i].size, row[i].stride);
@@ -263,8 +281,8 @@ Test(torch, dicts_that_are_taken)
     for (size_t i = 0; i < 4; i++) {
         struct buf p = {0};
         /* Beside it: metadata, a dict of two tensors, one tensor, and the key of lower rank. */
-        mk_pickle(&p, "}(%s%i%s}(%s%t%s%tu%s%t%s}%s%ts%s}%s%isu", "epoch", 3, "optimizer", "x", w0, "y", w1, "best", w1,
-                  key[i], "w", w0, i < 3 ? key[i + 1] : "other", "z", 1);
+        mk_pickle(&p, "}(%s%i%s}(%s%t%s%tu%s%t%s}%s%ts%s}%s%isu", "epoch", 3, "optimizer", "x", w0, "y", w1,
+                  "best", w1, key[i], "w", w0, i < 3 ? key[i + 1] : "other", "z", 1);
         cr_assert_eq(mk_open_pickle(&f, &p), 0, "%s", f.e.msg);
         cr_assert(f.m.n == 1 && !strcmp(f.m.t[0].name, "w"), "%s", key[i]);
         has_meta(&f.m, "torch.epoch", "3");
@@ -316,7 +334,8 @@ Test(torch, streams_need_a_spool_file)
         struct buf b = mk_two_tensors(legacy), gz = mk_gzip(b.s, b.n);
         cr_assert_eq(mk_open(&f, gz.s, gz.n), -1);
         cr_assert_eq(f.e.kind, ERR_INPUT);
-        cr_assert(strstr(f.e.msg, "m.pt: is a PyTorch checkpoint") && strstr(f.e.msg, "needs --spool"), "%s", f.e.msg);
+        cr_assert(strstr(f.e.msg, "m.pt: is a PyTorch checkpoint") && strstr(f.e.msg, "needs --spool"), "%s",
+                  f.e.msg);
         cr_assert_eq(model_open_spooled(&f.m, f.path, &f.e), 0, "%s", f.e.msg);
         cr_assert(f.m.n == 2 && f.m.random);
         model_close(&f.m);
@@ -395,7 +414,7 @@ Test(torch, directories)
 Test(torch, real_legacy_file)
 {
     char *const old = mk_data("torch/rxnmapper_albert_pytorch_model.bin"),
-         *const new = mk_data("models/rxnmapper_albert.safetensors");
+                *const new = mk_data("models/rxnmapper_albert.safetensors");
     struct model a, b;
     struct err e = {0};
     if (!old || !new)
@@ -405,10 +424,12 @@ Test(torch, real_legacy_file)
     cr_assert(a.n == b.n && a.n == 32);
     for (size_t i = 0; i < a.n; i++) {
         const struct tensor *const x = &a.t[i], *const y = tensor(&b, x->name);
-        cr_assert(x->dtype == y->dtype && x->rank == y->rank && x->size == y->size && tensor_is_flat(x), "%s", x->name);
+        cr_assert(x->dtype == y->dtype && x->rank == y->rank && x->size == y->size && tensor_is_flat(x), "%s",
+                  x->name);
         cr_assert_eq(memcmp(x->dim, y->dim, sizeof x->dim), 0, "%s", x->name);
         uint8_t *const p = malloc(x->size), *const q = malloc(x->size);
-        cr_assert_eq(model_read(&a, i, 0, p, x->size, &e) || model_read(&b, (size_t)(y - b.t), 0, q, x->size, &e), 0);
+        cr_assert_eq(
+            model_read(&a, i, 0, p, x->size, &e) || model_read(&b, (size_t)(y - b.t), 0, q, x->size, &e), 0);
         cr_assert_eq(memcmp(p, q, x->size), 0, "%s", x->name);
         free(p);
         free(q);
@@ -421,7 +442,8 @@ Test(torch, real_legacy_file)
 
 Test(torch, real_zip_files)
 {
-    char *const flat = mk_data("torch/candle_test.pt"), *const fortran = mk_data("torch/candle_fortran_tensor_3d.pth");
+    char *const flat = mk_data("torch/candle_test.pt"), *const fortran =
+                                                            mk_data("torch/candle_fortran_tensor_3d.pth");
     struct model m;
     struct err e = {0};
     if (!flat || !fortran)
@@ -431,7 +453,8 @@ Test(torch, real_zip_files)
     model_close(&m);
     cr_assert_eq(model_open(&m, fortran, &e), 0, "%s", e.msg);
     const struct tensor *const t = &m.t[0];
-    cr_assert(m.n == 1 && t->rank == 3 && t->dim[0] == 2 && t->dim[1] == 3 && t->dim[2] == 4 && t->size == 192);
+    cr_assert(m.n == 1 && t->rank == 3 && t->dim[0] == 2 && t->dim[1] == 3 && t->dim[2] == 4
+              && t->size == 192);
     cr_assert(t->stride && t->stride[0] == 1 && t->stride[1] == 2 && t->stride[2] == 6);
     model_close(&m);
     free(flat);

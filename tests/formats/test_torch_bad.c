@@ -51,8 +51,8 @@ Test(torch_bad, pickles_that_are_refused)
     REFUSED("holds no dict", "N");
     REFUSED("is a storage and no tensor", "}%s(%s%g%s%s%itQs", "a", "storage", flt, "0", "cpu", 24);
     /* Code */
-    REFUSED("the global 'os.system' is not one that tensors need; to load this file would run code", "}%s%g%s\x85Rs", "a",
-            "os system", "true");
+    REFUSED("the global 'os.system' is not one that tensors need; to load this file would run code",
+            "}%s%g%s\x85Rs", "a", "os system", "true");
     REFUSED("the global '__builtin__.eval'", "%g%s\x85R", "__builtin__ eval", "1");
     REFUSED("a call of 'torch.FloatStorage'", "%g%i\x85R", flt, 3);
     REFUSED("a state for what is no dict", "}%s%t}bs", "a", w0);
@@ -69,24 +69,24 @@ Test(torch_bad, pickles_that_are_refused)
     REFUSED("a tensor made of 6 arguments", "%g(NNNNNNtR", v3);
     REFUSED("a tensor is made of a storage, an offset", "%g(NNNNNNtR", v2);
     REFUSED("a tensor is made of a storage, an offset", "%g(%t%i%v%vNNtR", v2, w0, 0, "1", "1");
-    REFUSED("a tensor is made of a storage, an offset", "%g((%s%g%s%s%itQ%i]%vNNtR", v2, "storage", flt, "0", "cpu", 24, 0,
-            "1");
-    REFUSED("a tensor is made of a storage, an offset", "%g((%s%g%s%s%itQ%i%v%iNNtR", v2, "storage", flt, "0", "cpu", 24, 0,
-            "1", 1);
-    REFUSED("a tensor is made of a storage, an offset", "%g((%s%g%s%s%itQN%v%vNNtR", v2, "storage", flt, "0", "cpu", 24, "1",
-            "1");
-    REFUSED("a tensor of an untyped storage, without a type", "%g((%s%g%s%s%itQ%i%v%vNNtR", v2, "storage", untyped, "0",
-            "cpu", 96, 0, "1", "1");
-    REFUSED("is to be conjugated or negated", "%g((%s%g%s%s%itQ%i%v%vNN}%s\x88stR", v2, "storage", flt, "0", "cpu", 24, 0,
-            "1", "1", "neg");
-    REFUSED("is to be conjugated or negated", "%g((%s%g%s%s%itQ%i%v%vNN%g]tR", v3, "storage", flt, "0", "cpu", 24, 0, "1",
-            "1", "torch float32");
-    REFUSED("a tensor of nothing, which is no type", "%g((%s%g%s%s%itQ%i%v%vNNNtR", v3, "storage", flt, "0", "cpu", 24, 0,
-            "1", "1");
-    REFUSED("a tensor of torch.FloatStorage, which is no type", "%g((%s%g%s%s%itQ%i%v%vNN%gtR", v3, "storage", flt, "0",
-            "cpu", 24, 0, "1", "1", flt);
-    REFUSED("a tensor of torch.complex128, which is no type", "%g((%s%g%s%s%itQ%i%v%vNN%gtR", v3, "storage", flt, "0", "cpu",
-            24, 0, "1", "1", "torch complex128");
+    REFUSED("a tensor is made of a storage, an offset", "%g((%s%g%s%s%itQ%i]%vNNtR", v2, "storage", flt, "0",
+            "cpu", 24, 0, "1");
+    REFUSED("a tensor is made of a storage, an offset", "%g((%s%g%s%s%itQ%i%v%iNNtR", v2, "storage", flt, "0",
+            "cpu", 24, 0, "1", 1);
+    REFUSED("a tensor is made of a storage, an offset", "%g((%s%g%s%s%itQN%v%vNNtR", v2, "storage", flt, "0",
+            "cpu", 24, "1", "1");
+    REFUSED("a tensor of an untyped storage, without a type", "%g((%s%g%s%s%itQ%i%v%vNNtR", v2, "storage",
+            untyped, "0", "cpu", 96, 0, "1", "1");
+    REFUSED("is to be conjugated or negated", "%g((%s%g%s%s%itQ%i%v%vNN}%s\x88stR", v2, "storage", flt, "0",
+            "cpu", 24, 0, "1", "1", "neg");
+    REFUSED("is to be conjugated or negated", "%g((%s%g%s%s%itQ%i%v%vNN%g]tR", v3, "storage", flt, "0", "cpu",
+            24, 0, "1", "1", "torch float32");
+    REFUSED("a tensor of nothing, which is no type", "%g((%s%g%s%s%itQ%i%v%vNNNtR", v3, "storage", flt, "0",
+            "cpu", 24, 0, "1", "1");
+    REFUSED("a tensor of torch.FloatStorage, which is no type", "%g((%s%g%s%s%itQ%i%v%vNN%gtR", v3, "storage",
+            flt, "0", "cpu", 24, 0, "1", "1", flt);
+    REFUSED("a tensor of torch.complex128, which is no type", "%g((%s%g%s%s%itQ%i%v%vNN%gtR", v3, "storage",
+            flt, "0", "cpu", 24, 0, "1", "1", "torch complex128");
     REFUSED("a parameter of what is no tensor", "%gNNN\x87R", parameter);
     REFUSED("a parameter of what is no tensor", "%g%tN\x86R", parameter, w0);
     REFUSED("a parameter of what is no tensor", "%g)R", parameter);
@@ -96,17 +96,21 @@ Test(torch_bad, pickles_that_are_refused)
     REFUSED("a persistent id that is no storage", "(%s%g%s%s%iNtQ", "storage", flt, "0", "cpu", 24);
     REFUSED("a persistent id that is no storage", "(%s%g%s%s%itQ", "module", flt, "0", "cpu", 24);
     REFUSED("a persistent id that is no storage", "(%s%s%s%s%itQ", "storage", "x", "0", "cpu", 24);
-    REFUSED("a persistent id that is no storage", "(%s%g%s%s%itQ", "storage", "torch float32", "0", "cpu", 24);
+    REFUSED("a persistent id that is no storage", "(%s%g%s%s%itQ", "storage", "torch float32", "0", "cpu",
+            24);
     REFUSED("a persistent id that is no storage", "(%s%g%i%s%itQ", "storage", flt, 0, "cpu", 24);
     REFUSED("a persistent id that is no storage", "(%s%g%s%s%itQ", "storage", flt, "0", "cpu", -24);
     REFUSED("a persistent id that is no storage", "(%s%g%s%s\x88tQ", "storage", flt, "0", "cpu");
     REFUSED("is a torch.ComplexDoubleStorage, whose elements have no type here", "(%s%g%s%s%itQ", "storage",
             "torch ComplexDoubleStorage", "0", "cpu", 24);
-    REFUSED("of 4611686018427387904 elements: size or name are not possible", "(%s%g%s%s%ltQ", "storage", flt, "0", "cpu",
-            (int64_t)1 << 62);
-    REFUSED("storage '0' is there twice, and not the same", "%t%t\x86", w0, (struct mk_view){"Int", "0", 24, 0, "1", "1"});
-    REFUSED("storage '0' is there twice, and not the same", "%t%t\x86", w0, (struct mk_view){"Float", "0", 23, 0, "1", "1"});
-    REFUSED("member 'x/data/2' of a tensor is missing", "}%s%ts", "a", (struct mk_view){"Float", "2", 24, 0, "1", "1"});
+    REFUSED("of 4611686018427387904 elements: size or name are not possible", "(%s%g%s%s%ltQ", "storage", flt,
+            "0", "cpu", (int64_t)1 << 62);
+    REFUSED("storage '0' is there twice, and not the same", "%t%t\x86", w0,
+            (struct mk_view){"Int", "0", 24, 0, "1", "1"});
+    REFUSED("storage '0' is there twice, and not the same", "%t%t\x86", w0,
+            (struct mk_view){"Float", "0", 23, 0, "1", "1"});
+    REFUSED("member 'x/data/2' of a tensor is missing", "}%s%ts", "a",
+            (struct mk_view){"Float", "2", 24, 0, "1", "1"});
     REFUSED("member 'x/data/0' has 96 bytes; its storage has 100", "}%s%ts", "a",
             (struct mk_view){"Float", "0", 25, 0, "1", "1"});
     REFUSED("member 'x/data/0' has 96 bytes; its storage has 192", "}%s%ts", "a",
@@ -114,8 +118,10 @@ Test(torch_bad, pickles_that_are_refused)
     /* Tensors */
     REFUSED("tensor 'a': 9 dimensions; 8 are read", "}%s%ts", "a",
             (struct mk_view){"Float", "0", 24, 0, "1,1,1,1,1,1,1,1,1", "1,1,1,1,1,1,1,1,1"});
-    REFUSED("tensor 'a': 2 dimensions and 1 strides", "}%s%ts", "a", (struct mk_view){"Float", "0", 24, 0, "2,2", "1"});
-    REFUSED("tensor 'a': begins before its storage", "}%s%ts", "a", (struct mk_view){"Float", "0", 24, -1, "2", "1"});
+    REFUSED("tensor 'a': 2 dimensions and 1 strides", "}%s%ts", "a",
+            (struct mk_view){"Float", "0", 24, 0, "2,2", "1"});
+    REFUSED("tensor 'a': begins before its storage", "}%s%ts", "a",
+            (struct mk_view){"Float", "0", 24, -1, "2", "1"});
     REFUSED("tensor 'a': a dimension or stride that is no number", "}%s%ts", "a",
             (struct mk_view){"Float", "0", 24, 0, "-2", "1"});
     REFUSED("tensor 'a': a dimension or stride that is no number", "}%s%ts", "a",
@@ -126,14 +132,14 @@ Test(torch_bad, pickles_that_are_refused)
             (struct mk_view){"Float", "0", 24, 25, "0", "1"});
     REFUSED("tensor 'a': is expanded to 4294967296 bytes, more than 1 GiB", "}%s%ts", "a",
             (struct mk_view){"Float", "0", 24, 0, "32768,32768", "0,0"});
-    REFUSED("tensor 'a': its size overflows", "}%s%g((%s%g%s%s%itQ%i(%l%lt%vNNtRs", "a", v2, "storage", flt, "0", "cpu", 24, 0,
-            (int64_t)1 << 31, (int64_t)1 << 31, "0,0");
-    REFUSED("tensor 'a': its size overflows", "}%s%g((%s%g%s%s%itQ%i(%l%i%it%vNNtRs", "a", v2, "storage", flt, "0", "cpu", 24,
-            0, INT64_MAX, 3, 0, "0,0,0");
-    REFUSED("tensor 'a': its size overflows", "}%s%g((%s%g%s%s%itQ%i%v(%ltNNtRs", "a", v2, "storage", flt, "0", "cpu", 24, 0,
-            "5", INT64_MAX);
-    REFUSED("tensor 'a': its size overflows", "}%s%g((%s%g%s%s%itQ%i%v(%l%l%ltNNtRs", "a", v2, "storage", flt, "0", "cpu", 24,
-            0, "2,2,2", INT64_MAX, INT64_MAX, INT64_MAX);
+    REFUSED("tensor 'a': its size overflows", "}%s%g((%s%g%s%s%itQ%i(%l%lt%vNNtRs", "a", v2, "storage", flt,
+            "0", "cpu", 24, 0, (int64_t)1 << 31, (int64_t)1 << 31, "0,0");
+    REFUSED("tensor 'a': its size overflows", "}%s%g((%s%g%s%s%itQ%i(%l%i%it%vNNtRs", "a", v2, "storage", flt,
+            "0", "cpu", 24, 0, INT64_MAX, 3, 0, "0,0,0");
+    REFUSED("tensor 'a': its size overflows", "}%s%g((%s%g%s%s%itQ%i%v(%ltNNtRs", "a", v2, "storage", flt,
+            "0", "cpu", 24, 0, "5", INT64_MAX);
+    REFUSED("tensor 'a': its size overflows", "}%s%g((%s%g%s%s%itQ%i%v(%l%l%ltNNtRs", "a", v2, "storage", flt,
+            "0", "cpu", 24, 0, "2,2,2", INT64_MAX, INT64_MAX, INT64_MAX);
     /* The dict */
     REFUSED("the key 'a' is in a dict twice", "}(%s%t%s%iu", "a", w0, "a", 1);
     REFUSED("the key 'b' is in a dict twice", "}%s}(%s%t%s%tus", "a", "b", w0, "b", w1);
@@ -145,7 +151,8 @@ Test(torch_bad, pickles_that_are_refused)
     REFUSED("a container holds itself", "}q\1%sh\1s", "a");
     REFUSED("a container holds itself", "}%s]q\1h\1\x61s", "a");
     REFUSED("'b' is a container of tensors that is also elsewhere", "}(%s]q\1%t\x61%sh\1u", "a", w0, "b");
-    REFUSED("1 tensors are attributes or keys", "}(%s%t%s%g)R%s%is}%s%tsbu", "a", w0, "b", od, "x", 1, "hidden", w1);
+    REFUSED("1 tensors are attributes or keys", "}(%s%t%s%g)R%s%is}%s%tsbu", "a", w0, "b", od, "x", 1,
+            "hidden", w1);
     REFUSED("1 tensors are attributes or keys", "}(%s%t%s}%t%isu", "a", w0, "b", w1, 1);
     mk_close_dir(&f);
 }
@@ -201,7 +208,9 @@ Test(torch_bad, zip_files_that_are_refused)
         {{"x/data.pkl", "x/version"}, {"", " 3"}, "x/version is none of 1 to 10"},
         {{"x/data.pkl", "x/version", "x/byteorder"}, {"", "3\n", "big"}, "x/byteorder is not 'little'"},
         {{"x/data.pkl", "x/version", "x/byteorder"}, {"", "3\n", ""}, "x/byteorder is not 'little'"},
-        {{"x/data.pkl", "x/version"}, {"\x80\2}.x", "3\n"}, "data.pkl: byte 4: 1 bytes follow the end of the pickle"},
+        {{"x/data.pkl", "x/version"},
+         {"\x80\2}.x", "3\n"},
+         "data.pkl: byte 4: 1 bytes follow the end of the pickle"},
         {{"x/data.pkl", "x/version"}, {"\x80\2}", "3\n"}, "data.pkl: byte 3: it ends early"},
         {{"x/data.pkl", "x/version"}, {"\x80\2cos\nsystem\n", "3\n"}, "'os.system'"},
     };
@@ -236,16 +245,28 @@ Test(torch_bad, legacy_files_that_are_refused)
         size_t n;
         const char *says;
     } row[] = {
-        {"P\x19.", "Q\x19.", 3, "has another magic number"},
+        {"P\x19.", "Q\x19.", 3, "with another magic number"},
         {"M\xe9\3.", "M\xea\3.", 4, "another version than 1001"},
         {"M\xe9\3.", "K\xe9N.", 4, "values are left on the stack"},
         {"\x88u.", "\x89u.", 3, "big-endian machine, or does not say"},
         {"little_endian", "little_Endian", 13, "big-endian machine, or does not say"},
         {"NtQ", "\x88tQ", 3, "storage '0' is a view of another one"},
         {".\x80\2](", ".\x80\2(]", 5, "pickle of the storages"},
-        {"0X\1\0\0\0" "1e", "0X\1\0\0\0" "0e", 8, "storage 2 of 2 is of no tensor, or listed twice"},
-        {"](X\1\0\0\0" "0", "](X\1\0\0\0" "1", 8, "storage '1' has 24 elements at byte 420, and 8 by the pickle"},
-        {"](X\1\0\0\0" "0", "](X\1\0\0\0" "x", 8, "storage 1 of 2 is of no tensor, or listed twice"},
+        {"0X\1\0\0\0"
+         "1e",
+         "0X\1\0\0\0"
+         "0e",
+         8, "storage 2 of 2 is of no tensor, or listed twice"},
+        {"](X\1\0\0\0"
+         "0",
+         "](X\1\0\0\0"
+         "1",
+         8, "storage '1' has 24 elements at byte 420, and 8 by the pickle"},
+        {"](X\1\0\0\0"
+         "0",
+         "](X\1\0\0\0"
+         "x",
+         8, "storage 1 of 2 is of no tensor, or listed twice"},
         {"1e.\x18", "1e.\x19", 4, "storage '0' has 25 elements at byte "},
     };
     struct mk_model f = {0};
@@ -318,9 +339,11 @@ Test(torch_bad, flipped_bits)
             if (!legacy) {
                 cr_assert(f.m.n == 2 && !f.m.nkv, "bit %zu", bit);
                 const struct tensor *const a = tensor(&f.m, "a"), *const c = tensor(&f.m, "b");
-                cr_assert(a->rank == 2 && a->dim[0] == 4 && a->dim[1] == 6 && a->dtype == DT_F32 && !a->stride);
+                cr_assert(a->rank == 2 && a->dim[0] == 4 && a->dim[1] == 6 && a->dtype == DT_F32
+                          && !a->stride);
                 cr_assert(c->rank == 1 && c->dim[0] == 8 && c->dtype == DT_F32 && !c->stride);
-                cr_assert(!memcmp(b.s + a->off, mk_bytes, 96) && !memcmp(b.s + c->off, mk_bytes, 32), "bit %zu", bit);
+                cr_assert(!memcmp(b.s + a->off, mk_bytes, 96) && !memcmp(b.s + c->off, mk_bytes, 32),
+                          "bit %zu", bit);
                 same++;
             }
             for (size_t i = 0; i < f.m.n; i++)

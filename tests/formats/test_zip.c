@@ -63,8 +63,15 @@ static size_t find(const struct buf *b, const char *magic, size_t from)
 
 Test(zip, writers_differ_and_members_do_not)
 {
-    static const unsigned flags[] = {0, MK_DESCRIPTOR, MK_ZIP64, MK_ZIP64 | MK_DESCRIPTOR, MK_ALIGN, MK_NO_CRC, MK_END64,
-                                     MK_ZIP64 | MK_ALIGN, MK_END64 | MK_DESCRIPTOR | MK_ALIGN};
+    static const unsigned flags[] = {0,
+                                     MK_DESCRIPTOR,
+                                     MK_ZIP64,
+                                     MK_ZIP64 | MK_DESCRIPTOR,
+                                     MK_ALIGN,
+                                     MK_NO_CRC,
+                                     MK_END64,
+                                     MK_ZIP64 | MK_ALIGN,
+                                     MK_END64 | MK_DESCRIPTOR | MK_ALIGN};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         struct buf b = two(flags[i], i % 2 ? "a comment" : "");
         struct opened o;
@@ -214,9 +221,16 @@ Test(zip, names)
 {
     static const struct {
         const char *name, *text;
-    } row[] = {{"", "a name that is empty"},       {"/etc/x", "leaves"}, {"..", "leaves"},         {"a/..", "leaves"},
-               {"a/../b", "leaves"},               {"a\xff", "leaves"},  {"a/one", "is there twice"}, {"a/..b", NULL},
-               {"a/.../b", NULL},                  {"dir/", NULL}};
+    } row[] = {{"", "a name that is empty"},
+               {"/etc/x", "leaves"},
+               {"..", "leaves"},
+               {"a/..", "leaves"},
+               {"a/../b", "leaves"},
+               {"a\xff", "leaves"},
+               {"a/one", "is there twice"},
+               {"a/..b", NULL},
+               {"a/.../b", NULL},
+               {"dir/", NULL}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         struct mk_zip z = {0};
         mk_zip_add(&z, "a/one", "1", 1);

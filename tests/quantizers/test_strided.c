@@ -39,7 +39,8 @@ static void start(struct fixture *f)
     for (size_t i = 0; i < FILE_BYTES; i++)
         f->bytes[i] = (uint8_t)oracle_random(&seed);
     mk_write(f->path, f->bytes, FILE_BYTES);
-    f->f = (struct model_file){.path = f->path, .name = "t", .fd = open(f->path, O_RDONLY), .size = FILE_BYTES};
+    f->f =
+        (struct model_file){.path = f->path, .name = "t", .fd = open(f->path, O_RDONLY), .size = FILE_BYTES};
     cr_assert_geq(f->f.fd, 0);
     f->m = (struct model){.path = f->path, .t = &f->t, .n = 1, .f = &f->f, .nf = 1, .random = true};
 }
@@ -84,8 +85,8 @@ static void check_box(const struct fixture *f, const struct box *b, size_t gap, 
     for (uint64_t r = 0; r < b->rows; r++) {
         for (uint64_t c = 0; c < b->cols; c++)
             cr_assert_eq(memcmp(p + r * stride + c * f->item,
-                                element(f, (b->batch * x.rows + b->row + r) * x.cols + b->col + c), f->item), 0,
-                         "batch %lu [%lu+%lu,%lu+%lu]", b->batch, b->row, r, b->col, c);
+                                element(f, (b->batch * x.rows + b->row + r) * x.cols + b->col + c), f->item),
+                         0, "batch %lu [%lu+%lu,%lu+%lu]", b->batch, b->row, r, b->col, c);
         for (size_t i = b->cols * f->item; i < stride; i++)
             cr_assert_eq(p[r * stride + i], 0x5a, "between rows nothing is written");
     }
@@ -99,7 +100,8 @@ static void check_range(const struct fixture *f, uint64_t first, uint64_t n, str
     p[n * f->item] = 0x5a;
     cr_assert_eq(strided_range(&(struct source){&f->m, 0, NULL}, first, n, p, tmp, &e), 0, "%s", e.msg);
     for (uint64_t i = 0; i < n; i++)
-        cr_assert_eq(memcmp(p + i * f->item, element(f, first + i), f->item), 0, "element %lu of %lu+%lu", i, first, n);
+        cr_assert_eq(memcmp(p + i * f->item, element(f, first + i), f->item), 0, "element %lu of %lu+%lu", i,
+                     first, n);
     cr_assert_eq(p[n * f->item], 0x5a);
     free(p);
 }
@@ -110,7 +112,8 @@ static void check_all(const struct fixture *f, uint64_t *seed)
     const uint64_t elems = tensor_elems(&f->t);
     struct scratch tmp = {0};
     for (int i = 0; i < 6; i++) {
-        struct box b = {.batch = oracle_random(seed) % x.batch, .row = oracle_random(seed) % x.rows,
+        struct box b = {.batch = oracle_random(seed) % x.batch,
+                        .row = oracle_random(seed) % x.rows,
                         .col = oracle_random(seed) % x.cols};
         b.rows = 1 + oracle_random(seed) % (x.rows - b.row);
         b.cols = 1 + oracle_random(seed) % (x.cols - b.col);
@@ -192,14 +195,14 @@ Test(strided, large)
         enum dtype t;
         uint64_t dim[3], stride[3];
     } row[] = {
-        {DT_U8, {1, 5, 1000000}, {0, 1000003, 1}},      {DT_U8, {1, 1000000, 5}, {0, 1, 1000003}},
-        {DT_F32, {1, 300, 3000}, {0, 4000, 1}},         {DT_F32, {1, 3000, 300}, {0, 1, 4000}},
-        {DT_F64, {1, 7, 90000}, {0, 1, 7}},             {DT_F64, {1, 90000, 7}, {0, 7, 1}},
-        {DT_BF16, {1, 1000, 1000}, {0, 2, 2000}},       {DT_BF16, {1, 3, 1000000}, {0, 5, 3}},
-        {DT_BF16, {300, 40, 50}, {1, 15000, 300}},      {DT_U8, {1, 1, 1500000}, {0, 0, 4}},
-        {DT_F32, {1, 500000, 2}, {0, 3, 1}},            {DT_F32, {2, 300, 500}, {1, 2, 600}},
-        {DT_U8, {1, 2000, 2000}, {0, 0, 0}},            {DT_F64, {1, 800, 800}, {0, 1, 1}},
-        {DT_F64, {1, 1000, 700}, {0, 0, 1}},            {DT_F64, {1, 1000, 700}, {0, 1, 0}},
+        {DT_U8, {1, 5, 1000000}, {0, 1000003, 1}}, {DT_U8, {1, 1000000, 5}, {0, 1, 1000003}},
+        {DT_F32, {1, 300, 3000}, {0, 4000, 1}},    {DT_F32, {1, 3000, 300}, {0, 1, 4000}},
+        {DT_F64, {1, 7, 90000}, {0, 1, 7}},        {DT_F64, {1, 90000, 7}, {0, 7, 1}},
+        {DT_BF16, {1, 1000, 1000}, {0, 2, 2000}},  {DT_BF16, {1, 3, 1000000}, {0, 5, 3}},
+        {DT_BF16, {300, 40, 50}, {1, 15000, 300}}, {DT_U8, {1, 1, 1500000}, {0, 0, 4}},
+        {DT_F32, {1, 500000, 2}, {0, 3, 1}},       {DT_F32, {2, 300, 500}, {1, 2, 600}},
+        {DT_U8, {1, 2000, 2000}, {0, 0, 0}},       {DT_F64, {1, 800, 800}, {0, 1, 1}},
+        {DT_F64, {1, 1000, 700}, {0, 0, 1}},       {DT_F64, {1, 1000, 700}, {0, 1, 0}},
     };
     struct fixture f;
     struct scratch tmp = {0};
@@ -208,8 +211,9 @@ Test(strided, large)
         shape(&f, row[i].t, 3, row[i].dim, row[i].stride);
         const struct matrix x = tensor_matrix(&f.t);
         check_box(&f, &(struct box){0, 0, x.rows, 0, x.cols}, 3, &tmp);
-        check_box(&f, &(struct box){x.batch - 1, x.rows / 3, x.rows - x.rows / 3, x.cols / 2, x.cols - x.cols / 2}, 0,
-                  &tmp);
+        check_box(
+            &f, &(struct box){x.batch - 1, x.rows / 3, x.rows - x.rows / 3, x.cols / 2, x.cols - x.cols / 2},
+            0, &tmp);
         check_range(&f, 1, tensor_elems(&f.t) - 2, &tmp);
         cr_assert_lt(tmp.cap, 1 << 19, "memory does not grow with the box");
     }
@@ -270,10 +274,10 @@ static const struct view {
     const char *name, *size, *stride;
     int offset;
 } views[] = {
-    {"t.weight", "700,400", "1,700", 0},             /* transposed */
+    {"t.weight", "700,400", "1,700", 0}, /* transposed */
     {"slice.weight", "200,350", "1400,2", 1},
     {"stack.experts.weight", "5,350,160", "56000,1,350", 0},
-    {"conv", "30,20,3,3", "180,1,60,20", 5},         /* channels last */
+    {"conv", "30,20,3,3", "180,1,60,20", 5}, /* channels last */
     {"batch", "70,20,30", "1,70,1400", 0},
     {"expanded", "5,1000", "0,1", 3},
     {"vector", "1000", "7", 9},
@@ -330,7 +334,8 @@ static void images(struct buf *torch, struct buf *plain)
 
 Test(strided, runs_write_the_same_files)
 {
-    static const char *const scheme[] = {NULL, "fp8-ue8m0-128x128", "mxfp8", "fp8-channel", "fp8-tensor", "int8-channel"};
+    static const char *const scheme[] = {NULL,          "fp8-ue8m0-128x128", "mxfp8",
+                                         "fp8-channel", "fp8-tensor",        "int8-channel"};
     struct buf torch, plain;
     images(&torch, &plain);
     for (size_t i = 0; i < sizeof scheme / sizeof *scheme; i++)
@@ -381,7 +386,7 @@ Test(strided, digests_are_equal)
             cr_assert_eq(mk_open(&f, image[i].s, image[i].n), 0, "%s", f.e.msg);
             cr_assert_eq(f.m.n, VIEWS);
             cr_assert_eq(run_digest(&f.m, threads, digest, &f.e), 0, "%s", f.e.msg);
-            cr_assert_eq(model_digest(&f.m, (const uint8_t (*)[32])digest, NULL, again, &f.e), 0);
+            cr_assert_eq(model_digest(&f.m, (const uint8_t(*)[32])digest, NULL, again, &f.e), 0);
             memcpy(whole[i], again, 32);
             cr_assert(!i || !memcmp(whole[0], whole[1], 32));
             model_close(&f.m);
