@@ -256,8 +256,14 @@ static int read_shard(const struct shards *s, struct model *m, uint32_t number, 
                      "%s: is compressed; shards are read at any offset and must not be", f->path);
     if (!rc)
         *torch = torch_magic(h.p, h.n);
+    const size_t nkv = t->nkv;
     if (!rc)
         rc = (*torch ? torch_read : safetensors_read)(&h, number, mem, t, e);
+    /* An index lists all tensors of its files; these would not be seen. */
+    for (size_t i = nkv; i < t->nkv && !rc && *torch; i++)
+        if (!strcmp(t->kv[i].key, "torch.left_out"))
+            rc = err_set(e, ERR_INPUT, "%s: is a shard, but beside its tensors there are others: %.300s", f->path,
+                         t->kv[i].value);
     free(h.p);
     return rc;
 }

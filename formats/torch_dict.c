@@ -287,8 +287,31 @@ static int put_aside(struct torch_reader *r, const struct pickle_value *d, const
     return 0;
 }
 
+/* Different keys can make the same name: "7" and 7, "a.b" and b in a. */
+static int check_meta(const struct torch_reader *r, size_t from)
+{
+    struct map seen = {0};
+    int rc = 0;
+    for (size_t i = from; i < r->table->nkv && !rc; i++) {
+        rc = map_add(&seen, r->table->kv[i].key, i, r->e);
+        if (rc > 0)
+            rc = torch_fail(r, "two entries without tensors are named '%.300s'", r->table->kv[i].key + 6);
+    }
+    map_free(&seen);
+    return rc;
+}
+
+static int add_left_out(struct torch_reader *r)
+{
+    if (!r->left_out.n)
+        return 0;
+    const char *const text = arena_strdup(r->mem, r->left_out.s, r->e);
+    return text ? table_meta(r->table, "torch.left_out", text, r->e) : -1;
+}
+
 int torch_read_dict(struct torch_reader *r, struct pickle_value *root)
 {
+    const size_t from = r->table->nkv;
     static const char *const inner[] = {"state_dict", "model_state_dict", "model", "module"};
     const char *name = "";
     if (root->kind != PICKLE_DICT)
@@ -314,8 +337,5 @@ int torch_read_dict(struct torch_reader *r, struct pickle_value *root)
         lost += !v->used;
     if (lost)
         return torch_fail(r, "%zu tensors are attributes or keys of something, and have no name", lost);
-    if (!r->left_out.n)
-        return 0;
-    const char *const left = arena_strdup(r->mem, r->left_out.s, r->e);
-    return left ? table_meta(r->table, "torch.left_out", left, r->e) : -1;
+    return add_left_out(r) ? -1 : check_meta(r, from);
 }

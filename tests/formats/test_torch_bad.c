@@ -145,6 +145,10 @@ Test(torch_bad, pickles_that_are_refused)
     REFUSED("the key 'b' is in a dict twice", "}%s}(%s%t%s%tus", "a", "b", w0, "b", w1);
     REFUSED("tensor 'a.b' is listed twice", "}(%s%t%s}%s%tsu", "a.b", w0, "a", "b", w1);
     REFUSED("tensor '7' is listed twice", "}(%s%t%i%tu", "7", w0, 7, w1);
+    REFUSED("two entries without tensors are named '7'", "}(%s%i%i%iu", "7", 1, 7, 2);
+    REFUSED("two entries without tensors are named 'a.b'", "}(%s%i%s}(%s%i%s%tuu", "a.b", 1, "a", "b", 2, "t", w0);
+    REFUSED("two entries without tensors are named 'left_out'", "}(%s%i%s%t%s}%s%tsu", "left_out", 1,
+            "x", w1, "model", "w", w0);
     REFUSED("is no UTF-8 text", "}%s%ts", "a\xff", w0);
     REFUSED("the dict '' has a key that is neither a text nor a number", "}N%ts", w0);
     REFUSED("the dict 'a' has a key that is neither a text nor a number", "}%s}N%tss", "a", w0);

@@ -36,6 +36,7 @@ printf "$bytes"'\001\000\000\000\004\000\000\000\002\000\000\000\005\000\000\000
 same_digest small.bin small.safetensors
 expect_exit 0 "$OCTAVO" ls --metadata small.bin
 expect_out "# torch.epoch = 3" "# torch.left_out = optimizer (1 tensor)" "[2,3]" "[3,2]"
+expect_err "left out: optimizer (1 tensor)"
 # What is left out is said, and travels.
 expect_exit 0 "$OCTAVO" convert small.bin -o out.safetensors
 expect_err "left out: optimizer (1 tensor)"
@@ -136,6 +137,13 @@ octavo quantize -q shards -o qs
 same_digest want qs
 [ "$(cd qs && echo *)" = "config.json model-00001-of-00002.safetensors model-00002-of-00002.safetensors model.safetensors.index.json" ] ||
     { ls qs; fail "two shards of safetensors, their index and config.json"; }
+
+# An index lists all tensors of its files.
+mkdir left
+cp small.bin left/part.bin
+echo '{"weight_map":{"plain":"part.bin","turned":"part.bin"}}' >left/pytorch_model.bin.index.json
+refused 3 ls left
+expect_err "left/part.bin" "optimizer (1 tensor)"
 
 # Where both are, safetensors are taken.
 cp out.safetensors whole/model.safetensors
