@@ -33,6 +33,7 @@ TARGETS := $(sort $(wildcard formats/targets/*.json))
 LIB_OBJ := $(LIB_SRC:%.c=$(O)/%.o) $(O)/targets.o
 CLI_OBJ := $(CLI_SRC:%.c=$(O)/%.o)
 TEST_OBJ := $(TEST_SRC:%.c=$(O)/%.o)
+MINI_OBJ := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard samples/mini/*.c)))
 BENCH := $(patsubst tests/bench/%.c,$(O)/bench-%,$(sort $(wildcard tests/bench/*.c)))
 VERBS := $(patsubst cli/verb_%.c,%,$(wildcard cli/verb_*.c))
 
@@ -63,10 +64,12 @@ $(O)/unit: $(TEST_OBJ) $(O)/liboctavo.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -lcriterion $(LDLIBS) -o $@
 $(O)/prove: $(O)/tests/prove.o $(O)/tests/oracle.o $(O)/liboctavo.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+$(O)/mini: $(MINI_OBJ)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@
 $(O)/bench-%: $(O)/tests/bench/%.o $(O)/liboctavo.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(wildcard $(O)/tests/bench/*.d $(O)/tests/*.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(MINI_OBJ:.o=.d) $(wildcard $(O)/tests/bench/*.d $(O)/tests/*.d)
 
 # ---- packages ----------------------------------------------------------------
 NEED_BUILD := gcc libc6-dev libjansson-dev libzstd-dev zlib1g-dev
@@ -98,7 +101,7 @@ ASAN := detect_leaks=1:handle_segv=0:handle_sigbus=0:allocator_may_return_null=1
 
 # ---- proof ---------------------------------------------------------------------
 check: check-packages
-	@$(MAKE) --no-print-directory -s $(O)/octavo $(O)/unit
+	@$(MAKE) --no-print-directory -s $(O)/octavo $(O)/unit $(O)/mini $(O)/bench-timed
 	@$(MAKE) --no-print-directory -s check-deps check-lists check-hdr check-man
 	@OCTAVO=$(CURDIR)/$(O)/octavo sh tests/run.sh $(O)/unit tests/cli samples
 
@@ -111,16 +114,21 @@ asan-unit: check-packages
 	@$(MAKE) --no-print-directory -s BUILD=asan build/asan/unit
 	@ASAN_OPTIONS=$(ASAN) build/asan/unit
 asan: check-packages
-	@$(MAKE) --no-print-directory -s BUILD=asan build/asan/octavo build/asan/unit
+	@$(MAKE) --no-print-directory -s BUILD=asan build/asan/octavo build/asan/unit build/asan/mini build/asan/bench-timed
 	@ASAN_OPTIONS=$(ASAN) \
 	  OCTAVO=$(CURDIR)/build/asan/octavo sh tests/run.sh build/asan/unit tests/cli
+
+# Client libraries from PyPI open what Octavo writes; needs Python and the network.
+check-clients: deps
+	@$(MAKE) --no-print-directory -s $(O)/octavo
+	@OCTAVO=$(CURDIR)/$(O)/octavo sh tests/clients/run.sh
 
 prove: deps
 	@$(MAKE) --no-print-directory -s $(O)/prove
 	$(O)/prove
 
 bench: deps
-	@$(MAKE) --no-print-directory -s $(O)/octavo $(BENCH)
+	@$(MAKE) --no-print-directory -s $(O)/octavo $(O)/mini $(BENCH)
 	@OCTAVO=$(CURDIR)/$(O)/octavo BENCH=$(CURDIR)/$(O)/bench- sh tests/bench/run.sh
 
 # Includes flow one way: cli -> calibrate -> quantizers -> formats.
@@ -138,7 +146,7 @@ check-man:
 format:
 	clang-format -i $(sort $(filter-out build/%,$(wildcard */*.c */*.h */*/*.c */*/*.h)))
 
-.PHONY: all deps check-packages demo install clean check unit asan asan-unit prove bench check-deps check-lists \
-        check-hdr check-man format
+.PHONY: all deps check-packages demo install clean check unit asan asan-unit check-clients prove bench check-deps \
+        check-lists check-hdr check-man format
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -1,5 +1,6 @@
 #include "calibrate/error.h"
 
+#include "quantizers/encode.h"
 #include "quantizers/values.h"
 
 #include <math.h>
@@ -45,9 +46,10 @@ void error_add(struct error_sums *to, const struct error_sums *s)
 struct partner {
     struct model *a;
     size_t weight;
-    const struct scheme *scheme;
-    size_t scale;
-    uint8_t *side;             /* the reference's scales, read once */
+    const struct group *group;
+    struct view view;
+    uint8_t *side[SIDE_COUNT]; /* what belongs to the reference's codes, read once */
+    bool ready;
     pthread_mutex_t *lock;
     struct tensor_error *out;
 };
@@ -56,36 +58,57 @@ struct box_error {
     struct error_worst worst;
 };
 
-static int partner_side(struct partner *p, struct work *w, struct err *e)
+static uint8_t *read_whole(struct model *m, size_t i, struct work *w, struct err *e)
+{
+    const struct tensor *t = &m->t[i];
+    struct matrix x = tensor_matrix(t);
+    size_t width = row_bytes(t->dtype, x.cols);
+    struct source s = {m, i, NULL, NULL};
+    uint8_t *p = mem_alloc(x.batch * x.rows, width, e);
+    for (uint64_t k = 0; p && k < x.batch; k++)
+        if (box_read(&s, &(struct box){k, 0, x.rows, 0, x.cols}, p + k * x.rows * width, width, &w->tmp, e)) {
+            free(p);
+            return NULL;
+        }
+    return p;
+}
+
+static int partner_sides(struct partner *p, struct work *w, struct err *e)
 {
     int r = 0;
     pthread_mutex_lock(p->lock);
-    if (p->scheme && !p->side) {
-        const struct tensor *t = &p->a->t[p->scale];
-        struct matrix m = tensor_matrix(t);
-        size_t width = row_bytes(t->dtype, m.cols);
-        struct source s = {p->a, p->scale, NULL};
-        p->side = mem_alloc(m.batch * m.rows, width, e);
-        for (uint64_t i = 0; p->side && !r && i < m.batch; i++)
-            r = box_read(&s, &(struct box){i, 0, m.rows, 0, m.cols}, p->side + i * m.rows * width, width, &w->tmp, e);
-        r = p->side ? r : -1;
+    for (int s = 0; p->group && !p->ready && !r && s < SIDE_COUNT; s++) {
+        const size_t i = p->group->of[side_part((enum side)s)];
+        if (i != NO_TENSOR && !(p->side[s] = read_whole(p->a, i, w, e)))
+            r = -1;
     }
+    p->ready |= !r;
     pthread_mutex_unlock(p->lock);
     return r;
 }
 
-/* The largest code, and a reference beyond what rounds to it: as the encoders
- * count (kern.h). E4M3: more than 464/448 of the value, INT8: at least 127.5/127. */
-static uint64_t count_saturated(const uint8_t *q, enum dtype t, const float *x, const float *y, size_t n)
+static void partner_free(struct partner *p)
 {
+    for (int s = 0; s < SIDE_COUNT; s++) {
+        free(p->side[s]);
+        p->side[s] = NULL;
+    }
+}
+
+/* A value of the largest code, and a reference beyond what rounds to it: as the encoders count. Formats differ in what
+ * lies half way between the largest and the next one: encode_limit knows. */
+static uint64_t count_saturated(const struct values *v, const uint8_t *code, const float *x, const float *y, size_t n)
+{
+    bool itself;
+    const struct num *num = num_find(v->view->elem);
+    if (!num)
+        return 0;
+    const double max = (double)num->max, limit = (double)encode_limit(num, &itself);
     uint64_t count = 0;
-    if (t == DT_I8)
-        for (size_t i = 0; i < n; i++)
-            count += (q[i] == 0x7f || q[i] == 0x80 || q[i] == 0x81)
-                   & ((double)fabsf(x[i]) * 127 >= (double)fabsf(y[i]) * 127.5) & (y[i] != 0);
-    else
-        for (size_t i = 0; i < n; i++)
-            count += ((q[i] & 0x7f) == 0x7e) & ((double)fabsf(x[i]) * 448 > (double)fabsf(y[i]) * 464);
+    for (size_t i = 0; i < n; i++) {
+        const double a = (double)fabsf(x[i]) * max, b = (double)fabsf(y[i]) * limit;
+        count += ((double)fabsf(v->code[code[i]]) >= max) & (itself ? a >= b : a > b) & (y[i] != 0);
+    }
     return count;
 }
 
@@ -98,20 +121,19 @@ static uint64_t count_flushed(const float *x, const float *y, size_t n)
 }
 
 /* One side of the comparison: rows of raw bytes to rows of FP32. */
-struct side {
+struct side_rows {
     struct values v;
     const uint8_t *in;
     size_t stride;
-    float *f, *scale;
+    float *f;
+    struct values_row row;
 };
 
-static const uint8_t *side_row(const struct side *s, const struct box *b, uint64_t r, const struct kern *k)
+static int side_row(struct side_rows *s, const struct box *b, uint64_t r, const struct kern *k, struct err *e)
 {
-    size_t block;
-    const uint8_t *q = s->in + r * s->stride;
-    values_scales(&s->v, b->batch, b->row + r, b->col, b->cols, s->scale, &block);
-    values_row(&s->v, k, q, b->cols, s->scale, block, s->f);
-    return q;
+    bool clean;
+    return values_row(&s->v, k, b->batch, b->row + r, b->col, b->cols, s->in + r * s->stride, VALUES_NEAREST, false,
+                      &s->row, s->f, &clean, e);
 }
 
 static void close_blocks(struct box_error *out, struct kern_error *block, size_t n, const struct box *b, uint64_t row)
@@ -132,30 +154,33 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
     (void)pass;
     struct partner *p = op->ctx;
     struct box_error *out = (struct box_error *)a->box_data + index;
-    const struct tensor *ta = &p->a->t[p->weight], *tb = &op->src->t[op->in[0]];
-    size_t width = row_bytes(ta->dtype, b->cols), blocks = ceil_div(b->cols, ERROR_BLOCK);
-    uint8_t *raw = scratch_get(&w->out[0], b->rows * width, e);
-    float *f = scratch_get(&w->f32[0], b->cols * 16 + 64, e);
+    size_t width = view_row_bytes(&p->view, b->cols), blocks = ceil_div(b->cols, ERROR_BLOCK);
+    const size_t memory = VALUES_ROW_BYTES(b->cols + 8);
+    uint8_t *raw = scratch_get(&w->out[0], b->rows * width, e), *rows = scratch_get(&w->row, 2 * memory + b->cols, e);
+    float *f = scratch_get(&w->f32[0], b->cols * 8 + 64, e);
     struct kern_error *block = scratch_get(&w->f32[1], blocks * sizeof *block, e);
-    struct source sa = {p->a, p->weight, NULL};
-    if (!raw || !f || !block || partner_side(p, w, e) || box_read(&sa, b, raw, width, &w->tmp, e))
+    struct source sa = {p->a, p->weight, NULL, &p->view};
+    if (!raw || !rows || !f || !block || partner_sides(p, w, e) || box_read(&sa, b, raw, width, &w->tmp, e))
         return -1;
-    struct side x = {{ta, p->scheme, p->side, p->scheme ? p->a->t[p->scale].dtype : DT_F32}, raw, width, f,
-                     f + b->cols};
-    struct side y = {{tb, op->from, a->side, op->from ? op->src->t[op->in[1]].dtype : DT_F32}, in, stride,
-                     f + 2 * b->cols, f + 3 * b->cols};
+    struct side_rows x = {.in = raw, .stride = width, .f = f, .row = values_row_memory(rows, b->cols)};
+    struct side_rows y = {.in = in, .stride = stride, .f = f + b->cols, .row = values_row_memory(rows + memory, b->cols)};
+    uint8_t *code = rows + 2 * memory;
+    values_init(&x.v, p->a, &p->view, p->group, (const uint8_t *const *)p->side);
+    values_init(&y.v, op->src, &op->view, op->from, a->side);
     memset(block, 0, blocks * sizeof *block);
     out->worst.rel = -1;
     for (size_t r = 0; r < b->rows; r++) {
-        side_row(&x, b, r, w->k);
-        const uint8_t *q = side_row(&y, b, r, w->k);
+        if (side_row(&x, b, r, w->k, e) || side_row(&y, b, r, w->k, e))
+            return -1;
         for (size_t i = 0; i < blocks; i++) {
             size_t c = i * ERROR_BLOCK;
             w->k->error(x.f + c, y.f + c, min_u64(ERROR_BLOCK, b->cols - c), &block[i]);
         }
         out->sums.flushed += count_flushed(x.f, y.f, b->cols);
-        if (op->from)
-            out->sums.saturated += count_saturated(q, tb->dtype, x.f, y.f, b->cols);
+        if (op->from) {
+            values_codes(&op->view, y.in + r * stride, b->cols, code);
+            out->sums.saturated += count_saturated(&y.v, code, x.f, y.f, b->cols);
+        }
         if ((r + 1) % ERROR_BLOCK == 0 || r + 1 == b->rows)
             close_blocks(out, block, blocks, b, b->row + r / ERROR_BLOCK * ERROR_BLOCK);
     }
@@ -171,7 +196,7 @@ static int compare_bytes(const struct op *op, struct active *a, unsigned pass, u
     struct box_error *out = (struct box_error *)a->box_data + index;
     size_t width = op->flat ? b->cols : row_bytes(p->a->t[p->weight].dtype, b->cols);
     uint8_t *raw = scratch_get(&w->out[0], b->rows * width, e);
-    struct source sa = {p->a, p->weight, NULL};
+    struct source sa = {p->a, p->weight, NULL, NULL};
     if (!raw || (op->flat ? model_read(p->a, p->weight, b->col, raw, width, e)
                           : box_read(&sa, b, raw, width, &w->tmp, e)))
         return -1;
@@ -195,55 +220,81 @@ static int compare_finish(struct op *op, struct active *a, struct err *e)
         if (rel > p->out->worst.rel || (isnan(rel) && !isnan(p->out->worst.rel)))
             p->out->worst = box[i].worst;
     }
-    free(p->side);
-    p->side = NULL;
+    partner_free(p);
     return 0;
 }
 
 static const struct xform xform_compare = {"compare", true, compare_box, compare_finish};
 static const struct xform xform_bytes = {"compare bytes", true, compare_bytes, compare_finish};
 
-static int add_pair(struct plan *p, struct error_report *r, const struct grouping *ga, struct model *a, size_t ia,
-                    size_t ib, pthread_mutex_t *lock, struct err *e)
+/* A tensor that stands for itself, or the codes of a weight, by the name of the weight. */
+struct item {
+    size_t i;
+    const struct group *g;
+    struct view view;
+    const char *name;
+};
+
+/* False for what belongs to a weight and is no weight. */
+static bool item_of(const struct model *m, const struct grouping *g, size_t i, struct item *x)
 {
-    const struct tensor *ta = &a->t[ia], *tb = &p->src->t[ib];
-    const struct group *xa = ga->part[ia] == PART_WEIGHT ? &ga->g[ga->group[ia]] : NULL;
-    const struct group *xb = p->group.part[ib] == PART_WEIGHT ? &p->group.g[p->group.group[ib]] : NULL;
+    if (g->part[i] != PART_PLAIN && g->part[i] != PART_WEIGHT)
+        return false;
+    *x = (struct item){i, NULL, view_of(&m->t[i]), m->t[i].name};
+    if (g->part[i] == PART_WEIGHT) {
+        x->g = &g->g[g->group[i]];
+        x->view = x->g->view;
+        x->name = x->g->name;
+    }
+    return true;
+}
+
+static int add_pair(struct plan *p, struct error_report *r, struct model *a, const struct item *ia,
+                    const struct item *ib, pthread_mutex_t *lock, struct err *e)
+{
+    const struct tensor *ta = &a->t[ia->i], *tb = &p->src->t[ib->i];
     char sa[256], sb[256];
-    if (ta->rank != tb->rank || memcmp(ta->dim, tb->dim, ta->rank * sizeof *ta->dim))
-        return err_set(e, ERR_INPUT, "tensor '%s' has shape %s in %s and %s in %s", ta->name, tensor_shape(ta, sa),
-                       a->path, tensor_shape(tb, sb), p->src->path);
-    bool numbers = values_readable(ta->dtype, xa ? xa->scheme : NULL)
-                && values_readable(tb->dtype, xb ? xb->scheme : NULL);
-    if (!numbers && (ta->dtype != tb->dtype || xa || xb))
-        return err_set(e, ERR_INPUT, "tensor '%s' is %s in %s and %s in %s: these cannot be compared", ta->name,
+    if (ia->view.rank != ib->view.rank || memcmp(ia->view.dim, ib->view.dim, ia->view.rank * sizeof *ia->view.dim))
+        return err_set(e, ERR_INPUT, "tensor '%s' has shape %s in %s and %s in %s", ia->name, view_shape(&ia->view, sa),
+                       a->path, view_shape(&ib->view, sb), p->src->path);
+    bool numbers = values_readable(ia->view.elem, ia->g) && values_readable(ib->view.elem, ib->g);
+    if (!numbers && (ta->dtype != tb->dtype || ia->g || ib->g))
+        return err_set(e, ERR_INPUT, "tensor '%s' is %s in %s and %s in %s: these cannot be compared", ia->name,
                        dtype_name(ta->dtype), a->path, dtype_name(tb->dtype), p->src->path);
-    struct op *op = plan_op(p, numbers ? &xform_compare : &xform_bytes, e);
+    struct op *op = plan_op(p, numbers ? &xform_compare : &xform_bytes, p->src, ib->i, e);
     struct partner *x = arena_alloc(&p->mem, sizeof *x, e);
     if (!op || !x)
         return -1;
     struct tensor_error *t = &r->t[r->n++];
-    *t = (struct tensor_error){ta->name, ta, tb, xb ? xb->scheme : NULL, !numbers, {0}, {-1, 0, 0, 0}};
-    *x = (struct partner){a, ia, xa ? xa->scheme : NULL, xa ? xa->scale : 0, NULL, lock, t};
+    *t = (struct tensor_error){ib->name, ta, tb, ib->g ? ib->g->scheme : NULL, !numbers, {0}, {-1, 0, 0, 0}};
+    *x = (struct partner){.a = a, .weight = ia->i, .group = ia->g, .view = ia->view, .lock = lock, .out = t};
     op->ctx = x;
-    op->in[0] = ib;
-    op->nin = 1;
-    if (xb) {
-        op->in[1] = xb->scale;
-        op->nin = 2;
-        op->from = xb->scheme;
-    }
+    op->in[op->nin++] = ib->i;
+    op->view = ib->view;
+    op->from = ib->g;
+    for (int s = 0; ib->g && s < SIDE_COUNT; s++)
+        if (ib->g->of[side_part((enum side)s)] != NO_TENSOR) {
+            op->side[s] = op->nin;
+            op->in[op->nin++] = ib->g->of[side_part((enum side)s)];
+        }
     op->box_data = sizeof(struct box_error);
-    op->m = tensor_matrix(tb);
+    op->m = view_matrix(&ib->view);
     if (!numbers && tensor_is_flat(ta) && tensor_is_flat(tb)) {
         op->flat = true;
         op->m = (struct matrix){1, 1, tb->size};
-        return op_cut(op, &(struct grain){1, 1, DT_U8, NULL, NULL, !p->src->random}, e);
+        return op_cut(op, &(struct grain){1, 1, {.elem = DT_U8}, NULL, NULL, !p->src->random}, e);
     }
     /* Panels must hold whole blocks of both sides, and whole 128-column blocks of the report. */
-    uint64_t cols = (xa && !xa->scheme->block_cols) || (xb && !xb->scheme->block_cols) ? 0 : ERROR_BLOCK;
-    struct grain g = {ERROR_BLOCK, cols, row_bytes(ta->dtype, 256) > row_bytes(tb->dtype, 256) ? ta->dtype : tb->dtype,
-                      grain_of(tb), grain_of(ta), op_streams(op) && !p->src->random};
+    uint64_t cols = lcm_u64(ERROR_BLOCK, lcm_u64(view_step(&ia->view), view_step(&ib->view)));
+    const struct item *item[] = {ia, ib};
+    for (int k = 0; k < 2 && cols; k++) {
+        const struct scheme *s = item[k]->g ? item[k]->g->scheme : NULL;
+        if (s && s->scale != DT_COUNT)
+            cols = s->block_cols ? lcm_u64(cols, s->block_cols) : 0;
+    }
+    const bool wider = view_row_bytes(&ia->view, 256) > view_row_bytes(&ib->view, 256);
+    struct grain g = {ERROR_BLOCK, cols, wider ? ia->view : ib->view, grain_of(tb), grain_of(ta),
+                      op_streams(op) && !p->src->random};
     return op_cut(op, &g, e);
 }
 
@@ -257,38 +308,56 @@ static int list(const char ***names, size_t *n, struct arena *mem, size_t max, c
 
 static int by_arrival(const void *a, const void *b)
 {
-    size_t i = op_last(a), j = op_last(b);
+    const struct op *x = a, *y = b;
+    size_t i = op_last(x, x->src), j = op_last(y, y->src);
     return (i > j) - (i < j);
+}
+
+/* The items of a by name. */
+static int index_items(const struct model *a, const struct grouping *g, struct map *map, struct err *e)
+{
+    struct item x;
+    for (size_t i = 0; i < a->n; i++)
+        if (item_of(a, g, i, &x) && map_add(map, x.name, i, e) < 0)
+            return -1;
+    return 0;
+}
+
+static int find_pairs(struct plan *p, struct error_report *r, const struct grouping *ga, struct model *a,
+                      struct map *in_a, const struct rules *rules, pthread_mutex_t *lock, struct err *e)
+{
+    struct model *b = p->src;
+    struct map in_b = {0};
+    struct item xa, xb;
+    size_t j;
+    int bad = index_items(b, &p->group, &in_b, e);
+    for (size_t i = 0; !bad && i < b->n; i++) {
+        if (!item_of(b, &p->group, i, &xb) || rules_match(rules, xb.name) == ACTION_DROP)
+            continue;
+        if (!map_find(in_a, xb.name, &j))
+            bad = list(&r->only_b, &r->nonly_b, &r->mem, b->n, xb.name, e);
+        else
+            bad = !item_of(a, ga, j, &xa) || add_pair(p, r, a, &xa, &xb, lock, e);
+    }
+    for (size_t i = 0; !bad && i < a->n; i++)
+        if (item_of(a, ga, i, &xa) && !map_find(&in_b, xa.name, &j) && rules_match(rules, xa.name) != ACTION_DROP)
+            bad = list(&r->only_a, &r->nonly_a, &r->mem, a->n, xa.name, e);
+    map_free(&in_b);
+    return bad ? -1 : 0;
 }
 
 static int make_pairs(struct plan *p, struct error_report *r, struct grouping *ga, struct model *a,
                       const struct rules *rules, pthread_mutex_t *lock, struct err *e)
 {
     struct model *b = p->src;
+    struct map in_a = {0};
     if (grouping_read(a, true, ga, e) || grouping_read(b, true, &p->group, e))
         return -1;
     r->t = arena_array(&r->mem, b->n, sizeof *r->t, e);
-    if (!r->t)
+    int bad = !r->t || index_items(a, ga, &in_a, e) || find_pairs(p, r, ga, a, &in_a, rules, lock, e);
+    map_free(&in_a);
+    if (bad)
         return -1;
-    for (size_t i = 0; i < b->n; i++) {
-        size_t j;
-        if (p->group.part[i] == PART_SCALE || p->group.part[i] == PART_ZERO
-            || rules_match(rules, b->t[i].name) == ACTION_DROP)
-            continue;
-        if (!map_find(&a->by_name, b->t[i].name, &j) || ga->part[j] == PART_SCALE || ga->part[j] == PART_ZERO) {
-            if (list(&r->only_b, &r->nonly_b, &r->mem, b->n, b->t[i].name, e))
-                return -1;
-        } else if (add_pair(p, r, ga, a, j, i, lock, e)) {
-            return -1;
-        }
-    }
-    for (size_t i = 0; i < a->n; i++) {
-        size_t j;
-        if (ga->part[i] != PART_SCALE && ga->part[i] != PART_ZERO && !map_find(&b->by_name, a->t[i].name, &j)
-            && rules_match(rules, a->t[i].name) != ACTION_DROP
-            && list(&r->only_a, &r->nonly_a, &r->mem, a->n, a->t[i].name, e))
-            return -1;
-    }
     for (size_t i = 0; i < p->nops; i++)
         for (unsigned k = 0; k < p->op[i].nin; k++)
             p->bytes_in += b->t[p->op[i].in[k]].size;
@@ -310,7 +379,7 @@ int error_measure(struct error_report *r, struct model *a, struct model *b, cons
     int result = make_pairs(&p, r, &ga, a, rules, &lock, e) || run_plan(&p, NULL, NULL, opt, NULL, e) ? -1 : 0;
     for (size_t i = 0; i < p.nops; i++)
         if (p.op[i].ctx)
-            free(((struct partner *)p.op[i].ctx)->side);
+            partner_free(p.op[i].ctx);
     plan_free(&p);
     if (result)
         error_free(r);

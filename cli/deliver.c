@@ -19,7 +19,7 @@ const struct convention *job_convention(const struct job *j)
         return j->want.convention;
     bool left = false; /* is anything still quantized? */
     for (size_t i = 0; i < j->plan.nout; i++)
-        left |= j->plan.out[i].part == PART_WEIGHT;
+        left |= j->plan.out[i].as.part == PART_WEIGHT;
     return left ? j->plan.group.convention : NULL;
 }
 
@@ -80,7 +80,8 @@ static const char *shard_path(struct job *j, const char *dir, const char *stem, 
     return arena_printf(&j->mem, e, "%s/%s%.*s.safetensors", dir, from == name ? "" : stem, (int)(dot - from), from);
 }
 
-/* Shards as the source has them. */
+/* Shards as the source has them.  Parts of a GGUF model are numbered anew, since
+ * the first may have no tensors. */
 static int keep_shards(struct job *j, const char *dir, const char *stem, struct err *e)
 {
     uint32_t *used = mem_alloc(j->src.nf, sizeof *used, e);
@@ -90,20 +91,26 @@ static int keep_shards(struct job *j, const char *dir, const char *stem, struct 
         return -1;
     }
     for (size_t i = 0; i < j->plan.nout; i++)
-        used[j->src.t[j->plan.op[j->plan.out[j->order[i]].op].in[0]].file] = 1;
+        used[j->src.t[j->plan.op[j->plan.out[j->order[i]].op].place].file] = 1;
     struct map seen = {0};
+    size_t n = 0;
+    for (size_t f = 0; f < j->src.nf; f++)
+        n += used[f];
     int r = 0;
     for (size_t f = 0; !r && f < j->src.nf; f++) {
         if (!used[f])
             continue;
         used[f] = (uint32_t)j->npaths;
-        j->path[j->npaths] = shard_path(j, dir, stem, j->src.f[f].name, e);
+        j->path[j->npaths] = j->src.container == CONTAINER_GGUF
+                               ? arena_printf(&j->mem, e, "%s/%s-%05zu-of-%05zu.safetensors", dir, stem,
+                                              j->npaths + 1, n)
+                               : shard_path(j, dir, stem, j->src.f[f].name, e);
         r = j->path[j->npaths] ? map_add(&seen, j->path[j->npaths++], f, e) : -1;
         if (r > 0)
             r = err_set(e, ERR_INPUT, "%s: two shards would be written to %s", j->input, j->path[j->npaths - 1]);
     }
     for (size_t i = 0; i < j->plan.nout; i++)
-        j->shard[i] = used[j->src.t[j->plan.op[j->plan.out[j->order[i]].op].in[0]].file];
+        j->shard[i] = used[j->src.t[j->plan.op[j->plan.out[j->order[i]].op].place].file];
     map_free(&seen);
     free(used);
     return r;
@@ -172,18 +179,17 @@ static int add_meta(struct job *j, const char *key, const char *value, struct er
 static int make_config(struct job *j, struct err *e)
 {
     const struct convention *c = job_convention(j);
-    const struct scheme *s = j->want.to ? j->want.to->scheme : NULL;
-    if (!s && j->want.plain != DT_COUNT && c) /* --exclude left some quantized: the list of kept modules grows */
-        s = j->plan.group.g[0].scheme;
     if (!j->want.to && j->want.plain == DT_COUNT) { /* nothing changes: the source's words still hold */
         j->config = j->src.config ? strdup(j->src.config) : NULL;
         return j->config || !j->src.config ? 0 : err_set(e, ERR_SYSTEM, "out of memory");
     }
-    if (config_text(j->src.config, c, s, j->as, j->plan.nout,
-                    s ? NULL : j->want.plain == DT_F16 ? "float16" : j->want.plain == DT_F32 ? "float32" : "bfloat16",
-                    &j->config, e))
+    /* dequantize: --exclude may have left some quantized, and the list of kept modules grows */
+    const char *dtype = c ? NULL : j->want.plain == DT_F16 ? "float16" : j->want.plain == DT_F32 ? "float32" : "bfloat16";
+    if (c && !c->config)
+        return err_set(e, ERR_USAGE, "the convention %s is read, not written; --convention names another one", c->name);
+    if (config_text(j->src.config, c, j->as, j->plan.nout, dtype, &j->config, e))
         return -1;
-    return c && c->description ? c->description(s, j->as, j->plan.nout, &j->description, e) : 0;
+    return c && c->description ? c->description(j->as, j->plan.nout, &j->description, e) : 0;
 }
 
 /* A description file of the source that still holds. */
@@ -225,7 +231,7 @@ int deliver_metadata(struct job *j, struct err *e)
     }
     if (!format && add_meta(j, "format", "pt", e))
         return -1;
-    if (encodes && add_meta(j, "octavo.rule", j->want.to->rule ? j->want.to->rule->name : j->want.to->rule_f32->name, e))
+    if (encodes && *encoding_rule(j->want.to) && add_meta(j, "octavo.rule", encoding_rule(j->want.to), e))
         return -1;
     if (j->kind == OUT_DIR)
         return 0;
@@ -243,6 +249,9 @@ static bool is_companion(const struct job *j, const char *name)
                                         "*.pth", "*.octp", "*.h5", "*.msgpack", "*.onnx", "quant_model_description*.json"};
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
         if (!fnmatch(never[i], name, 0))
+            return false;
+    for (size_t i = 0; i < convention_count; i++)
+        if (convention_table[i]->description_name && !strcmp(convention_table[i]->description_name, name))
             return false;
     bool same = !j->want.to && j->want.plain == DT_COUNT;
     return same || strcmp(name, "hf_quant_config.json");
@@ -340,7 +349,7 @@ static int fingerprint(struct job *j, char hex[65], struct err *e)
     for (size_t i = 0; i < j->w.nfiles; i++)
         sha256_put(&s, j->w.head[i].s, j->w.head[i].n);
     if (j->want.to) {
-        const char *rule = j->want.to->rule ? j->want.to->rule->name : j->want.to->rule_f32->name;
+        const char *rule = encoding_rule(j->want.to);
         sha256_put(&s, rule, strlen(rule) + 1);
         sha256_put(&s, &j->want.to->saturate_nonfinite, sizeof j->want.to->saturate_nonfinite);
     }

@@ -4,13 +4,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-int rules_from(struct rules *r, const struct common *c, enum action include, enum action exclude, const char *scheme,
+int rules_from(struct rules *r, const struct common *c, enum action include, enum action exclude, bool schemes,
                struct err *e)
 {
     bool only = false;
     for (size_t i = 0; i < c->rules.n; i++) {
         const struct opt_list_item *x = &c->rules.item[i];
-        int bad = !strcmp(x->name, "rules") ? rules_file(r, x->value, scheme, e)
+        int bad = !strcmp(x->name, "rules") ? rules_file(r, x->value, schemes, e)
                 : rules_add(r, x->value, !strcmp(x->name, "include") ? include : exclude,
                             !strcmp(x->name, "include") ? "--include" : "--exclude", e);
         if (bad)
@@ -30,7 +30,7 @@ int job_open(struct job *j, struct err *e)
     enum action in = j->want.to ? ACTION_QUANTIZE : ACTION_KEEP, out = j->want.to ? ACTION_KEEP : ACTION_DROP;
     if (j->want.plain != DT_COUNT && !j->want.to) /* dequantize: exclude means leave quantized */
         out = ACTION_KEEP, in = ACTION_QUANTIZE;
-    if (rules_from(&j->rules, j->c, in, out, j->want.to ? j->want.to->scheme->name : NULL, e)
+    if (rules_from(&j->rules, j->c, in, out, j->want.to != NULL, e)
         || (j->c->spool ? model_open_spooled : model_open)(&j->src, j->input, e))
         return -1;
     j->want.rules = &j->rules;
@@ -64,8 +64,7 @@ static int list_outputs(struct job *j, struct err *e)
     for (k = 0; !r && k < n; k++) {
         const struct output *x = &j->plan.out[j->order[k]];
         j->t[k] = x->t;
-        j->as[k] = (struct out_tensor){x->t.name, x->t.dtype, x->t.rank, {0}, x->part};
-        memcpy(j->as[k].dim, x->t.dim, sizeof x->t.dim);
+        j->as[k] = x->as;
         r = map_add(&seen, x->t.name, k, e);
         if (r > 0)
             (void)err_set(e, ERR_INPUT, "%s: two output tensors would be named '%s'", j->input, x->t.name);
@@ -92,7 +91,7 @@ static int check_exact(const struct job *j, bool before, struct err *e)
         const struct op *op = &j->plan.op[i];
         if (before ? op->exact : outcome_verdict(&op->done) == VERDICT_EXACT)
             continue;
-        const char *name = j->src.t[op->in[0]].name;
+        const char *name = op->src->t[op->in[0]].name;
         return before ? err_set(e, ERR_NO, "tensor '%s' would be rounded, and --require-exact was given", name)
                       : err_set(e, ERR_NO, "tensor '%s': %llu of %llu values would change, and --require-exact was "
                                 "given", name, (unsigned long long)op->done.n.inexact,
@@ -133,7 +132,7 @@ static int digest_of_packed(struct job *j, const uint8_t (*digest)[32], struct e
     if (!used)
         return -1;
     for (size_t i = 0; i < j->plan.nops; i++)
-        used[j->plan.op[i].in[0]] |= j->plan.op[i].nout > 0;
+        used[j->plan.op[i].place] |= j->plan.op[i].nout > 0;
     int r = model_digest(&j->src, digest, used, j->source_digest, e);
     free(used);
     return r;

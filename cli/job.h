@@ -45,7 +45,7 @@ int job_open(struct job *j, struct err *e) MUST_USE;
 /* Plans (j->want) and, unless -n, writes and reports. */
 int job_run(struct job *j, struct err *e) MUST_USE;
 void job_close(struct job *j);
-int rules_from(struct rules *r, const struct common *c, enum action include, enum action exclude, const char *scheme,
+int rules_from(struct rules *r, const struct common *c, enum action include, enum action exclude, bool schemes,
                struct err *e) MUST_USE;
 
 /* deliver.c: what lies beside the weights. */

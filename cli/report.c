@@ -74,10 +74,11 @@ static struct totals sum(const struct job *j)
     struct totals t = {0};
     for (size_t i = 0; i < j->plan.nops; i++) {
         const struct op *op = &j->plan.op[i];
-        bool values = op->x == &xform_encode || op->x == &xform_decode;
+        bool values = op->x == &xform_encode || op->x == &xform_decode || op->x == &xform_requant;
         if (!values) {
-            t.laid += op->nout && j->plan.out[op->out[0]].t.stored && j->plan.out[op->out[0]].part == PART_WEIGHT;
-            t.copied += op->nout && j->plan.out[op->out[0]].part != PART_SCALE && j->plan.out[op->out[0]].part != PART_ZERO;
+            t.laid += op->nout && j->plan.out[op->out[0]].t.stored && j->plan.out[op->out[0]].as.part == PART_WEIGHT;
+            const enum part part = op->nout ? j->plan.out[op->out[0]].as.part : PART_SCALE;
+            t.copied += part == PART_PLAIN || part == PART_WEIGHT;
             continue;
         }
         t.changed++;
@@ -90,6 +91,35 @@ static struct totals sum(const struct job *j)
     return t;
 }
 
+/* The blocks whose values changed on the way from one scheme to another. */
+static void tiles_json(const struct op *op)
+{
+    for (size_t i = 0; i < op->ntiles; i++)
+        printf("%s{\"batch\":%" PRIu64 ",\"row\":%" PRIu64 ",\"col\":%" PRIu64 ",\"inexact\":%" PRIu32 "}",
+               i ? "," : ",\"blocks\":[", op->tile[i].batch, op->tile[i].row, op->tile[i].col, op->tile[i].inexact);
+    if (op->ntiles)
+        putchar(']');
+}
+
+static void tile_lines(const struct job *j, const struct op *op)
+{
+    enum { FEW = 10 };
+    const size_t most = j->c->verbose ? op->ntiles : FEW;
+    const struct scheme *s = op->to ? op->to->scheme : NULL;
+    if (!op->ntiles)
+        return;
+    fprintf(stderr, "octavo %s: ", j->verb);
+    out_text(stderr, j->plan.out[op->out[0]].as.weight);
+    fprintf(stderr, ": %zu block%s not exact in %s:", op->ntiles, op->ntiles == 1 ? " is" : "s are", s ? s->name : "");
+    for (size_t i = 0; i < op->ntiles && i < most; i++) {
+        fprintf(stderr, " [");
+        if (op->m.batch > 1)
+            fprintf(stderr, "%" PRIu64 ",", op->tile[i].batch);
+        fprintf(stderr, "%" PRIu64 ",%" PRIu64 "] %" PRIu32, op->tile[i].row, op->tile[i].col, op->tile[i].inexact);
+    }
+    fprintf(stderr, op->ntiles > most ? " ... (-v names all)\n" : "\n");
+}
+
 static void done_json(const struct job *j)
 {
     const struct convention *c = job_convention(j);
@@ -100,7 +130,7 @@ static void done_json(const struct job *j)
     if (j->want.to)
         printf(",\"scheme\":\"%s\"", j->want.to->scheme->name);
     if (job_encodes(j))
-        printf(",\"rule\":\"%s\"", j->want.to->rule ? j->want.to->rule->name : j->want.to->rule_f32->name);
+        printf(",\"rule\":\"%s\"", encoding_rule(j->want.to));
     if (c)
         printf(",\"convention\":\"%s\"", c->name);
     if (j->want.target)
@@ -113,10 +143,12 @@ static void done_json(const struct job *j)
         printf("%s\n{\"name\":", k++ ? "," : "");
         out_json(stdout, j->plan.out[op->out[0]].t.name);
         printf(",\"from\":\"%s\",\"to\":\"%s\",\"transform\":\"%s\",\"verdict\":\"%s\",\"elements\":%" PRIu64
-               ",\"inexact\":%" PRIu64 ",\"flushed\":%" PRIu64 ",\"saturated\":%" PRIu64 "}",
-               dtype_name(j->src.t[op->in[0]].dtype), dtype_name(j->plan.out[op->out[0]].t.dtype), what(op),
+               ",\"inexact\":%" PRIu64 ",\"flushed\":%" PRIu64 ",\"saturated\":%" PRIu64,
+               dtype_name(op->src->t[op->nin ? op->in[0] : op->place].dtype), dtype_name(j->plan.out[op->out[0]].t.dtype), what(op),
                verdict_name(outcome_verdict(&op->done)), op->done.elems, op->done.n.inexact, op->done.n.flushed,
                op->done.n.saturated);
+        tiles_json(op);
+        printf("}");
     }
     printf("\n],\"notes\":[");
     for (size_t i = 0; i < j->plan.nnotes; i++) {
@@ -131,7 +163,7 @@ static void tensor_lines(const struct job *j)
 {
     for (size_t i = 0; i < j->plan.nops; i++) {
         const struct op *op = &j->plan.op[i];
-        const struct tensor *t = &j->src.t[op->in[0]];
+        const struct tensor *t = &op->src->t[op->nin ? op->in[0] : op->place];
         char shape[256], a[32], b[32];
         if (!op->nout)
             continue;
@@ -159,11 +191,13 @@ void report_done(const struct job *j)
         out_text(stderr, j->plan.note[i]);
         fputc('\n', stderr);
     }
+    for (size_t i = 0; i < j->plan.nops; i++)
+        tile_lines(j, &j->plan.op[i]);
     struct totals t = sum(j);
     const struct convention *c = job_convention(j);
     char a[32], b[32], r[32];
     fprintf(stderr, "octavo %s: %s -> %s", j->verb, j->input, j->c->output);
-    const char *rule = !job_encodes(j) ? NULL : j->want.to->rule ? j->want.to->rule->name : j->want.to->rule_f32->name;
+    const char *rule = !job_encodes(j) || !*encoding_rule(j->want.to) ? NULL : encoding_rule(j->want.to);
     if (j->want.to)
         fprintf(stderr, "  [%s%s%s%s%s]", j->want.to->scheme->name, rule ? ", rule " : "", rule ? rule : "",
                 c ? ", " : "", c ? c->name : "");

@@ -176,7 +176,12 @@ static void print_sum(const struct model *m, const struct grouping *g)
         count[m->t[i].dtype]++;
         bytes[m->t[i].dtype] += m->t[i].size;
         all += m->t[i].size;
-        elems += g->part[i] == PART_PLAIN || g->part[i] == PART_WEIGHT ? tensor_elems(&m->t[i]) : 0;
+        if (g->part[i] == PART_PLAIN)
+            elems += tensor_elems(&m->t[i]);
+        if (g->part[i] == PART_WEIGHT) {
+            struct matrix x = view_matrix(&g->g[g->group[i]].view);
+            elems += x.batch * x.rows * x.cols;
+        }
     }
     fprintf(stderr, "%s: %zu tensors in %zu file%s, %" PRIu64 " weights, %s", m->path, m->n, m->nf,
             m->nf == 1 ? "" : "s", elems, out_bytes(all, s));
@@ -206,7 +211,8 @@ static void print_meta(const struct meta *kv)
 
 static int list(struct model *m, const struct common *c, bool tree, bool meta, const struct rules *rules, struct err *e)
 {
-    static const char *const part[] = {"plain", "weight", "scale", "offset"};
+    static const char *const part[PART_COUNT] = {"plain", "weight", "scale", "global", "zero point", "order", "offset",
+                                                 "shape", "activation"};
     struct grouping g;
     struct line *l = mem_alloc(m->n, sizeof *l, e);
     size_t n = 0;
@@ -276,7 +282,7 @@ int verb_ls(int argc, char **argv, struct err *e)
         return r > 0 ? 0 : -1;
     struct rules rules = {0};
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
-    r = rules_from(&rules, &c, ACTION_KEEP, ACTION_DROP, NULL, e);
+    r = rules_from(&rules, &c, ACTION_KEEP, ACTION_DROP, false, e);
     for (size_t i = 0; !r && i < n; i++) {
         struct model m;
         r = model_open(&m, in[i], e);

@@ -19,7 +19,7 @@ static bool form_fits(struct model *m, const struct target_form *f, struct err *
         const struct scheme *s = g.g[i].scheme, *to = f->scheme;
         bool finer = s->elem == to->elem && s->block_rows && s->block_cols && to->block_rows && to->block_cols
                   && s->block_rows % to->block_rows == 0 && s->block_cols % to->block_cols == 0;
-        if (s != to && (!finer || (s->scale == DT_F32 && to->scale == DT_F8_E8M0)))
+        if (s != to && (!finer || (s->scale != DT_F8_E8M0 && to->scale == DT_F8_E8M0)))
             return false;
     }
     return true;

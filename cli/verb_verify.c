@@ -217,7 +217,7 @@ static int compare(const char *const *in, const struct common *c, const struct l
     }
     meter_start(&meter, "verify", c);
     struct run_options opt = {c->threads, NULL, meter_show, &meter};
-    int result = rules_from(&rules, c, ACTION_KEEP, ACTION_DROP, NULL, e) || error_measure(&r, &a, &b, &rules, &opt, e) ? -1 : 0;
+    int result = rules_from(&rules, c, ACTION_KEEP, ACTION_DROP, false, e) || error_measure(&r, &a, &b, &rules, &opt, e) ? -1 : 0;
     meter_end(&meter);
     if (!result) {
         struct error_sums all = {0};

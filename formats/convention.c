@@ -9,6 +9,7 @@
 /* In the order of detection: the more specific first, since DeepSeek-V4 too
  * calls itself "fp8". */
 const struct convention *const convention_table[] = {
+    &convention_octavo,
     &convention_ascend_v1,
     &convention_compressed_tensors,
     &convention_deepseek_v4,
@@ -24,9 +25,26 @@ const struct convention *convention_find(const char *name)
     return NULL;
 }
 
+bool convention_takes(const struct convention *c, const struct scheme *s, enum activation *a)
+{
+    static const enum activation order[] = {ACTIVATION_DYNAMIC, ACTIVATION_NONE};
+    for (size_t i = 0; c->accepts && i < sizeof order / sizeof *order; i++)
+        if (c->accepts(s, order[i])) {
+            *a = order[i];
+            return true;
+        }
+    return false;
+}
+
 const struct convention *convention_default(const struct scheme *s)
 {
-    return convention_deepseek.accepts(s) ? &convention_deepseek : &convention_compressed_tensors;
+    static const struct convention *const order[] = {&convention_deepseek, &convention_compressed_tensors,
+                                                     &convention_octavo};
+    enum activation a;
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+        if (convention_takes(order[i], s, &a) && (order[i] != &convention_deepseek || s->block_rows == 128))
+            return order[i];
+    return NULL;
 }
 
 /* ---- what a model says about itself ---------------------------------------- */
@@ -112,42 +130,50 @@ static bool is_fp8(enum dtype t)
 
 static bool is_candidate(const struct tensor *t)
 {
-    return t->rank >= 2 && (is_fp8(t->dtype) || t->dtype == DT_I8);
+    return t->rank >= 2
+        && (is_fp8(t->dtype) || t->dtype == DT_I8 || t->dtype == DT_U8 || t->dtype == DT_I32 || t->dtype == DT_F4);
 }
 
-static int claim(const struct model *m, struct grouping *out, size_t i, enum part part,
-                 struct err *e)
+static int claim(const struct model *m, struct grouping *out, size_t i, enum part part, struct err *e)
 {
     if (out->part[i] != PART_PLAIN)
-        return err_set(e, ERR_INPUT, "tensor '%s' belongs to two weights, '%s' and '%s'",
-                       m->t[i].name, m->t[out->g[out->group[i]].weight].name,
-                       m->t[out->g[out->n].weight].name);
+        return err_set(e, ERR_INPUT, "tensor '%s' belongs to two weights, '%s' and '%s'", m->t[i].name,
+                       out->g[out->group[i]].name, out->g[out->n].name);
     out->part[i] = part;
     out->group[i] = out->n;
     return 0;
 }
 
-/* 1: paired, 0: not quantized, -1. */
-static int pair_one(struct model *m, const json_t *config, struct grouping *out, size_t i,
-                    struct err *e)
+/* All tensors of a group, or none. */
+static int claim_group(const struct model *m, struct grouping *out, const struct group *g, struct err *e)
+{
+    size_t taken[PART_COUNT + GROUP_AUX];
+    unsigned n = 0;
+    int r = 0;
+    for (int p = PART_WEIGHT; !r && p < PART_AUX; p++)
+        if (g->of[p] != NO_TENSOR && !(r = claim(m, out, g->of[p], (enum part)p, e)))
+            taken[n++] = g->of[p];
+    for (unsigned k = 0; !r && k < g->naux; k++)
+        if (!(r = claim(m, out, g->aux[k], PART_AUX, e)))
+            taken[n++] = g->aux[k];
+    while (r && n)
+        out->part[taken[--n]] = PART_PLAIN;
+    return r;
+}
+
+static int pair_one(struct model *m, const json_t *config, struct grouping *out, size_t i, struct err *e)
 {
     struct group *g = &out->g[out->n];
+    *g = (struct group){.name = m->t[i].name, .view = view_of(&m->t[i])};
+    for (int p = 0; p < PART_COUNT; p++)
+        g->of[p] = NO_TENSOR;
+    g->of[PART_WEIGHT] = i;
     if (out->convention->pair(m, config, i, g, e))
         return -1;
-    if (!g->scheme)
-        return 0;
-    if (claim(m, out, i, PART_WEIGHT, e))
+    if (g->scheme && claim_group(m, out, g, e))
         return -1;
-    if (claim(m, out, g->scale, PART_SCALE, e)) {
-        out->part[i] = PART_PLAIN;
-        return -1;
-    }
-    if (g->zero != SIZE_MAX && claim(m, out, g->zero, PART_ZERO, e)) {
-        out->part[i] = out->part[g->scale] = PART_PLAIN;
-        return -1;
-    }
-    out->n++;
-    return 1;
+    out->n += g->scheme != NULL;
+    return 0;
 }
 
 /* A scale of some convention, by its name.  Plain ".scale" and "_scale" are
@@ -155,7 +181,9 @@ static int pair_one(struct model *m, const json_t *config, struct grouping *out,
 static bool is_scale(const struct tensor *t)
 {
     return name_ends(t->name, "_scale_inv") || name_ends(t->name, ".weight_scale")
-        || name_ends(t->name, ".weight_offset")
+        || name_ends(t->name, ".weight_offset") || name_ends(t->name, ".weight_packed")
+        || name_ends(t->name, ".weight_global_scale") || name_ends(t->name, ".weight_scale_2")
+        || name_ends(t->name, ".weight_zero_point")
         || (t->dtype == DT_F8_E8M0
             && (name_ends(t->name, ".scale") || name_ends(t->name, "_scale")));
 }
@@ -181,7 +209,7 @@ static int check_plain(const struct model *m, const struct grouping *out, struct
                            found ? tensor_shape(&m->t[s], scale_shape) : "");
         }
         if (is_scale(t))
-            return err_set(e, ERR_INPUT, "%s: tensor '%s' %s %s is a scale without a quantized "
+            return err_set(e, ERR_INPUT, "%s: tensor '%s' %s %s stands there without a quantized "
                            "weight", m->path, t->name, dtype_name(t->dtype),
                            tensor_shape(t, shape));
     }
@@ -195,7 +223,7 @@ static int pair_all(struct model *m, const json_t *config, bool strict, struct g
     if (c && c->check && c->check(config, e) && (strict || e->kind != ERR_INPUT))
         return err_prefix(e, "%s", m->path);
     for (size_t i = 0; c && i < m->n; i++)
-        if (is_candidate(&m->t[i]) && pair_one(m, config, out, i, e) < 0
+        if (is_candidate(&m->t[i]) && out->part[i] == PART_PLAIN && pair_one(m, config, out, i, e)
             && (strict || e->kind != ERR_INPUT))
             return err_prefix(e, "%s", m->path);
     return strict ? check_plain(m, out, e) : 0;
@@ -227,22 +255,21 @@ int grouping_read(struct model *m, bool strict, struct grouping *out, struct err
 }
 
 /* ---- config.json of an output ----------------------------------------------------- */
-int config_text(const char *source, const struct convention *c, const struct scheme *s,
-                const struct out_tensor *t, size_t n, const char *dtype, char **text, struct err *e)
+int config_text(const char *source, const struct convention *c, const struct out_tensor *t, size_t n,
+                const char *dtype, char **text, struct err *e)
 {
     *text = NULL;
     json_t *root = config_parse(source ? source : "{}", "config.json", e);
     if (!root)
         return -1;
-    /* The convention says what it wants to an empty object; only that member is used. */
+    /* The convention says what it wants to an empty object; its members are set in the text. */
     json_t *said = json_object();
     int r = said ? 0 : err_set(e, ERR_SYSTEM, "out of memory for config.json");
     if (!r && c)
-        r = c->config(said, s, t, n, e);
-    const json_t *section = json_object_get(said, "quantization_config");
+        r = c->config(said, t, n, e);
     struct buf out = {0};
-    if (!r && (source || section)) {
-        r = config_splice(source ? source : "{}\n", section, dtype, &out, e);
+    if (!r && (source || json_object_size(said))) {
+        r = config_splice(source ? source : "{}\n", said, dtype, &out, e);
         *text = r ? NULL : out.s;
     }
     json_decref(said);

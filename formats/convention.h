@@ -13,17 +13,35 @@
 
 #include "formats/err.h"
 #include "formats/mem.h"
-#include "formats/model.h"
 #include "formats/scheme.h"
+#include "formats/view.h"
+
+/* What a tensor is to a quantized weight. */
+enum part {
+    PART_PLAIN,   /* nothing */
+    PART_WEIGHT,  /* its codes */
+    PART_SCALE,
+    PART_GLOBAL,  /* one F32 per matrix that multiplies (or divides) every scale */
+    PART_POINT,   /* the codes that stand for zero, like the weight's */
+    PART_ORDER,   /* I32 per column: the block it belongs to (actorder) */
+    PART_ZERO,    /* an offset that must be all zeros (ascend-v1 weight_offset) */
+    PART_SHAPE,   /* I64[2], the shape of a packed weight */
+    PART_AUX,     /* of the activations (input_scale ...): it stands beside the weight and changes none of its values */
+    PART_COUNT
+};
+#define NO_TENSOR SIZE_MAX
 
 /* One quantized weight of a model and what belongs to it. */
+enum { GROUP_AUX = 6 };
 struct group {
-    size_t weight, scale;         /* indices into model.t */
-    size_t zero;                  /* an all-zero offset tensor (ascend-v1 weight_offset), or SIZE_MAX */
+    const char *name;             /* of the weight: "X.weight", whatever its codes are called */
     const struct scheme *scheme;
+    struct view view;             /* of the weight */
+    size_t of[PART_COUNT];        /* PART_WEIGHT .. PART_SHAPE: indices into model.t, or NO_TENSOR */
+    size_t aux[GROUP_AUX];
+    unsigned naux;
+    bool global_divides;          /* scales are divided by the global one */
 };
-
-enum part { PART_PLAIN, PART_WEIGHT, PART_SCALE, PART_ZERO };
 
 struct grouping {
     const struct convention *convention; /* NULL: nothing quantized was found */
@@ -42,13 +60,32 @@ struct grouping {
 int grouping_read(struct model *m, bool strict, struct grouping *out, struct err *e) MUST_USE;
 
 /* ---- writing -------------------------------------------------------------- */
+
+/* What a server does to the activations that meet a weight. */
+enum activation { ACTIVATION_DYNAMIC, ACTIVATION_STATIC, ACTIVATION_NONE };
+
+/* A weight that is to be written. */
+struct weight {
+    const char *name;
+    uint8_t rank;                 /* at least 2 */
+    const uint64_t *dim;
+    const struct scheme *scheme;
+    enum activation activation;
+};
+
 struct out_tensor {
     const char *name;
     enum dtype dtype;
     uint8_t rank;
     uint64_t dim[TENSOR_MAX_RANK];
     enum part part;
+    const struct scheme *scheme;  /* of every part of a quantized weight */
+    enum activation activation;   /* of a weight */
+    struct view view;             /* of a weight */
+    bool divides;                 /* a global scale that divides */
+    const char *weight;           /* of a part: the name of the weight it belongs to */
 };
+enum { OUT_PARTS = 8 };
 
 struct convention {
     const char *name;         /* "deepseek" */
@@ -59,30 +96,33 @@ struct convention {
     bool (*detect)(const struct model *m, const void *config /* json_t */);
     /* May be NULL. ERR_INPUT when config declares what this version cannot read; asked in strict mode. */
     int (*check)(const void *config, struct err *e);
-    /* Scheme of the weight tensor i (a candidate: 8-bit, rank >= 2), its scale and zero tensor by name; *scheme = NULL when i
-     * is not quantized under this convention. */
+    /* Is tensor i the codes of a quantized weight? Then g gets its scheme, view, name and all that belongs to it;
+     * g->scheme stays NULL when it is not. g comes with the view and name of tensor i and no other tensor. */
     int (*pair)(struct model *m, const void *config, size_t i, struct group *g, struct err *e);
-    bool (*accepts)(const struct scheme *s);
-    /* Output tensors of weight name [dims] under s: [0] the weight, [1] its scale, [2] maybe zeros. */
-    int (*outputs)(const struct scheme *s, const char *name, uint8_t rank, const uint64_t *dim,
-                   struct arena *mem, struct out_tensor out[3], size_t *n, struct err *e);
-    /* Edits config.json (json_t *, may be an empty object) for tensors t[0..n): t[i].part says what was quantized. */
-    int (*config)(void *config, const struct scheme *s, const struct out_tensor *t, size_t n, struct err *e);
+    /* NULL: read only. */
+    bool (*accepts)(const struct scheme *s, enum activation a);
+    /* Output tensors of a weight: [0] its codes, then its scale and the other parts, *n in all. */
+    int (*outputs)(const struct weight *w, struct arena *mem, struct out_tensor out[OUT_PARTS], size_t *n, struct err *e);
+    /* Edits config.json (json_t *, may be an empty object) for tensors t[0..n). Conventions that know one scheme per model
+     * refuse two. */
+    int (*config)(void *config, const struct out_tensor *t, size_t n, struct err *e);
     /* Optional description file: its name and text. */
     const char *description_name;
-    int (*description)(const struct scheme *s, const struct out_tensor *t, size_t n, struct buf *text, struct err *e);
+    int (*description)(const struct out_tensor *t, size_t n, struct buf *text, struct err *e);
 };
 extern const struct convention *const convention_table[];
 extern const size_t convention_count;
 const struct convention *convention_find(const char *name);
-/* The convention to write scheme s in when the user names none. */
+/* Can c hold weights of scheme s? Then what is done to their activations when nobody says: dynamic, else nothing. */
+bool convention_takes(const struct convention *c, const struct scheme *s, enum activation *a);
+/* The convention to write scheme s in when the user names none; NULL: no convention has a place for it. */
 const struct convention *convention_default(const struct scheme *s);
 
 /* config.json for an output: source text (or NULL), the quantization part
  * removed, then rewritten by the convention (c NULL: not quantized; then
  * dtype, e.g. "bfloat16", replaces torch_dtype when not NULL). The result is
  * malloc'ed text (free()), or NULL when there is no source config and nothing to say. */
-int config_text(const char *source, const struct convention *c, const struct scheme *s,
-                const struct out_tensor *t, size_t n, const char *dtype, char **text, struct err *e) MUST_USE;
+int config_text(const char *source, const struct convention *c, const struct out_tensor *t, size_t n,
+                const char *dtype, char **text, struct err *e) MUST_USE;
 
 #endif

@@ -8,9 +8,10 @@
  * Strings are a u64 length and bytes.  All is little-endian.  No count is
  * trusted: what is allocated grows with the bytes that are really there.
  * The rules are those of ggml's gguf.cpp. */
+#include "formats/gguf.h"
+
 #include "formats/jscan.h"
 #include "formats/json.h"
-#include "formats/model.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -29,58 +30,24 @@ enum {
 
 /* ---- tensor types -------------------------------------------------------- */
 
-/* By ggml's number; a name without a size is a type that was removed. */
-static const struct ggml_type {
-    const char *name;
-    uint16_t elems, bytes;    /* of a block */
-    bool read;
-    enum dtype dtype;         /* when it is read */
-} ggml_type[] = {
-    [0] = {"F32", 1, 4, true, DT_F32},
-    [1] = {"F16", 1, 2, true, DT_F16},
-    [2] = {"Q4_0", 32, 18, true, DT_Q4_0},
-    [3] = {"Q4_1", 32, 20, false, 0},
-    [4] = {"Q4_2", 0, 0, false, 0},
-    [5] = {"Q4_3", 0, 0, false, 0},
-    [6] = {"Q5_0", 32, 22, false, 0},
-    [7] = {"Q5_1", 32, 24, false, 0},
-    [8] = {"Q8_0", 32, 34, true, DT_Q8_0},
-    [9] = {"Q8_1", 32, 36, false, 0},
-    [10] = {"Q2_K", 256, 84, false, 0},
-    [11] = {"Q3_K", 256, 110, false, 0},
-    [12] = {"Q4_K", 256, 144, false, 0},
-    [13] = {"Q5_K", 256, 176, false, 0},
-    [14] = {"Q6_K", 256, 210, false, 0},
-    [15] = {"Q8_K", 256, 292, false, 0},
-    [16] = {"IQ2_XXS", 256, 66, false, 0},
-    [17] = {"IQ2_XS", 256, 74, false, 0},
-    [18] = {"IQ3_XXS", 256, 98, false, 0},
-    [19] = {"IQ1_S", 256, 50, false, 0},
-    [20] = {"IQ4_NL", 32, 18, false, 0},
-    [21] = {"IQ3_S", 256, 110, false, 0},
-    [22] = {"IQ2_S", 256, 82, false, 0},
-    [23] = {"IQ4_XS", 256, 136, false, 0},
-    [24] = {"I8", 1, 1, true, DT_I8},
-    [25] = {"I16", 1, 2, true, DT_I16},
-    [26] = {"I32", 1, 4, true, DT_I32},
-    [27] = {"I64", 1, 8, true, DT_I64},
-    [28] = {"F64", 1, 8, true, DT_F64},
-    [29] = {"IQ1_M", 256, 56, false, 0},
-    [30] = {"BF16", 1, 2, true, DT_BF16},
-    [31] = {"Q4_0_4_4", 0, 0, false, 0},
-    [32] = {"Q4_0_4_8", 0, 0, false, 0},
-    [33] = {"Q4_0_8_8", 0, 0, false, 0},
-    [34] = {"TQ1_0", 256, 54, false, 0},
-    [35] = {"TQ2_0", 256, 66, false, 0},
-    [36] = {"IQ4_NL_4_4", 0, 0, false, 0},
-    [37] = {"IQ4_NL_4_8", 0, 0, false, 0},
-    [38] = {"IQ4_NL_8_8", 0, 0, false, 0},
-    [39] = {"MXFP4", 32, 17, false, 0},
-    [40] = {"NVFP4", 64, 36, false, 0},
-    [41] = {"Q1_0", 128, 18, false, 0},
-    [42] = {"Q2_0", 64, 18, false, 0},
+/* By ggml's number. */
+static const enum dtype ggml_type[] = {
+    [0] = DT_F32,         [1] = DT_F16,         [2] = DT_Q4_0,        [3] = DT_Q4_1,
+    [6] = DT_Q5_0,        [7] = DT_Q5_1,        [8] = DT_Q8_0,        [9] = DT_Q8_1,
+    [10] = DT_Q2_K,       [11] = DT_Q3_K,       [12] = DT_Q4_K,       [13] = DT_Q5_K,
+    [14] = DT_Q6_K,       [15] = DT_Q8_K,       [16] = DT_IQ2_XXS,    [17] = DT_IQ2_XS,
+    [18] = DT_IQ3_XXS,    [19] = DT_IQ1_S,      [20] = DT_IQ4_NL,     [21] = DT_IQ3_S,
+    [22] = DT_IQ2_S,      [23] = DT_IQ4_XS,     [24] = DT_I8,         [25] = DT_I16,
+    [26] = DT_I32,        [27] = DT_I64,        [28] = DT_F64,        [29] = DT_IQ1_M,
+    [30] = DT_BF16,       [34] = DT_TQ1_0,      [35] = DT_TQ2_0,      [39] = DT_MXFP4,
+    [40] = DT_NVFP4,      [41] = DT_Q1_0,       [42] = DT_Q2_0,
 };
 enum { GGML_TYPES = sizeof ggml_type / sizeof *ggml_type };
+/* The numbers between them had these names, and are no longer in the format. */
+static const char *const removed_type[GGML_TYPES] = {
+    [4] = "Q4_2",        [5] = "Q4_3",        [31] = "Q4_0_4_4",    [32] = "Q4_0_4_8",
+    [33] = "Q4_0_8_8",   [36] = "IQ4_NL_4_4", [37] = "IQ4_NL_4_8",  [38] = "IQ4_NL_8_8",
+};
 
 /* ---- bytes --------------------------------------------------------------- */
 
@@ -92,7 +59,7 @@ struct reader {
     struct arena *mem;
     struct table *table;
     uint32_t file;
-    uint32_t alignment;
+    struct gguf_info *info;
     struct err *e;
 };
 
@@ -259,12 +226,31 @@ static int put_array(struct reader *r, struct buf *b)
     return shown ? buf_puts(b, "]", r->e) : 0;
 }
 
-static int check_alignment(struct reader *r, uint64_t type, const char *value)
+/* Keys that say how the file is to be read. */
+static int heed(struct reader *r, uint64_t type, const char *value)
 {
-    if (type != VALUE_U32)
-        return fail(r, "is a %s, not a u32", value_type[type].name);
-    r->alignment = (uint32_t)strtoul(value, NULL, 10);
-    if (!r->alignment || (r->alignment & (r->alignment - 1)))
+    struct gguf_info *const info = r->info;
+    const struct {
+        const char *key;
+        enum value_type type;
+        int64_t *to;
+    } heeded[] = {
+        {"general.alignment", VALUE_U32, &info->alignment},
+        {"split.no", VALUE_U16, &info->part},
+        {"split.count", VALUE_U16, &info->parts},
+        {"split.tensors.count", VALUE_I32, &info->tensors},
+    };
+    size_t i = 0;
+    while (i < sizeof heeded / sizeof *heeded && strcmp(r->name, heeded[i].key))
+        i++;
+    if (i == sizeof heeded / sizeof *heeded)
+        return 0;
+    if (type != heeded[i].type)
+        return fail(r, "is a %s, not a %s", value_type[type].name, value_type[heeded[i].type].name);
+    const int64_t x = *heeded[i].to = strtoll(value, NULL, 10);
+    if (x < 0)
+        return fail(r, "%s is negative", value);
+    if (heeded[i].to == &info->alignment && (!x || (x & (x - 1))))
         return fail(r, "%s is not a power of two", value);
     return 0;
 }
@@ -281,10 +267,10 @@ static int read_value(struct reader *r, struct buf *b)
         : type == VALUE_ARRAY ? put_array(r, b)
                               : put_scalar(r, (enum value_type)type, b))
         return -1;
-    if (!strcmp(r->name, "general.alignment") && check_alignment(r, type, b->s))
-        return -1;
     const char *const value = b->n ? arena_strndup(r->mem, b->s, b->n, r->e) : "";
-    return value ? table_meta(r->table, r->name, value, r->e) : -1;
+    if (!value || heed(r, type, value))
+        return -1;
+    return table_meta(r->table, r->name, value, r->e);
 }
 
 static int read_keys(struct reader *r, uint64_t count)
@@ -339,51 +325,43 @@ static int read_shape(struct reader *r, struct tensor *t, uint64_t *elems)
     return 0;
 }
 
-/* end: of the data so far, padded, in and out. *unread: the type when it is not read. */
-static int read_tensor(struct reader *r, struct tensor *t, uint64_t *end,
-                       const struct ggml_type **unread)
+/* end: of the data so far, padded, in and out. */
+static int read_tensor(struct reader *r, struct tensor *t, uint64_t *end)
 {
     uint64_t elems = 1, id;
     if (read_shape(r, t, &elems) || get_uint(r, 4, &id) || get_uint(r, 8, &t->off))
         return -1;
     if (id >= GGML_TYPES)
         return fail(r, "there is no tensor type %" PRIu64, id);
-    const struct ggml_type *const type = &ggml_type[id];
-    if (!type->elems)
-        return fail(r, "type %s was removed from GGUF", type->name);
+    if (removed_type[id])
+        return fail(r, "type %s was removed from GGUF", removed_type[id]);
+    t->dtype = ggml_type[id];
+    const struct dtype_info *const type = &dtype_table[t->dtype];
     const uint64_t row = t->rank ? t->dim[t->rank - 1] : 1;
-    if (row % type->elems)
+    if (row % type->block_elems)
         return fail(r, "rows of %" PRIu64 " elements are no whole number of %s blocks of %u", row,
-                    type->name, type->elems);
-    if (!mul_u64(elems / type->elems, type->bytes, &t->size))
+                    type->name, type->block_elems);
+    if (!dtype_size(t->dtype, elems, &t->size))
         return fail(r, "the size in bytes overflows");
     if (t->off != *end)
         return fail(r, "begins at byte %" PRIu64 " of the data, not where the one before ends, at %"
                     PRIu64, t->off, *end);
-    if (!add_u64(*end, t->size, end) || *end > (uint64_t)INT64_MAX - r->alignment)
+    const uint64_t alignment = (uint64_t)r->info->alignment;
+    if (!add_u64(*end, t->size, end) || *end > (uint64_t)INT64_MAX - alignment)
         return fail(r, "the size of the data overflows");
-    *end = round_up(*end, r->alignment);
-    t->dtype = type->read ? type->dtype : DT_U8;
-    *unread = type->read ? NULL : type;
+    *end = round_up(*end, alignment);
     return 0;
 }
 
-struct unread {
-    const char *name;
-    const struct ggml_type *type;
-};
-
-/* Reads all tensors; .off counts from the first byte of the data.  *first is the
- * first whose type is not read: told last, so that a broken file is called that. */
-static int read_tensors(struct reader *r, uint64_t count, uint64_t *end, struct unread *first)
+/* Reads all tensors; .off counts from the first byte of the data. */
+static int read_tensors(struct reader *r, uint64_t count)
 {
     struct map seen = {0};
+    uint64_t end = 0;
     int rc = 0;
     r->kind = "tensor";
-    *end = 0;
     for (uint64_t i = 0; i < count && !rc; i++) {
         struct tensor t = {.file = r->file};
-        const struct ggml_type *unread = NULL;
         r->name = NULL;
         rc = get_name(r, &t.name, NAME_MAX_BYTES);
         if (rc)
@@ -393,23 +371,22 @@ static int read_tensors(struct reader *r, uint64_t count, uint64_t *end, struct 
         if (rc > 0)
             rc = fail(r, "is listed twice");
         if (!rc)
-            rc = read_tensor(r, &t, end, &unread);
-        if (rc)
-            break;
-        if (unread && !first->name)
-            *first = (struct unread){t.name, unread};
-        rc = table_tensor(r->table, &t, r->e);
+            rc = read_tensor(r, &t, &end);
+        if (!rc)
+            rc = table_tensor(r->table, &t, r->e);
     }
     r->name = NULL;
     map_free(&seen);
     return rc;
 }
 
-int gguf_read(struct head *h, uint32_t file, struct arena *mem, struct table *t, struct err *e)
+int gguf_read(struct head *h, uint32_t file, struct arena *mem, struct table *t, struct gguf_info *info,
+              struct err *e)
 {
-    struct reader r = {.h = h, .pos = 4, .mem = mem, .table = t, .file = file, .kind = "file",
-                       .alignment = ALIGNMENT_DEFAULT, .e = e};
-    uint64_t version, tensors, keys, size;
+    struct reader r = {.h = h, .pos = 4, .mem = mem, .table = t, .file = file, .kind = "file", .info = info,
+                       .e = e};
+    uint64_t version, tensors, keys;
+    *info = (struct gguf_info){.alignment = ALIGNMENT_DEFAULT, .part = -1, .parts = -1, .tensors = -1};
     if (head_need(h, 4, e))
         return -1;
     if (memcmp(h->p, "GGUF", 4))
@@ -425,20 +402,19 @@ int gguf_read(struct head *h, uint32_t file, struct arena *mem, struct table *t,
     if (tensors > INT64_MAX || keys > INT64_MAX)
         return fail(&r, "claims %" PRId64 " tensors and %" PRId64 " keys", (int64_t)tensors,
                     (int64_t)keys);
-    struct unread unread = {NULL, NULL};
     const size_t from = t->n;
-    if (read_keys(&r, keys) || read_tensors(&r, tensors, &size, &unread))
+    info->kv_at = r.pos;
+    info->kv_count = keys;
+    if (read_keys(&r, keys))
+        return -1;
+    info->kv_size = r.pos - info->kv_at;
+    if (read_tensors(&r, tensors))
         return -1;
     /* A file of keys alone (a vocabulary) has no data and need not be padded. */
-    const uint64_t data = tensors ? round_up(r.pos, r.alignment) : r.pos;
+    const uint64_t data = tensors ? round_up(r.pos, (uint64_t)info->alignment) : r.pos;
     for (size_t i = from; i < t->n; i++)
         t->t[i].off += data;
     /* Nor need the last tensor be padded: llama.cpp loads such files. */
     const struct tensor *const last = t->n > from ? &t->t[t->n - 1] : NULL;
-    if (table_end(t, from, h, last ? last->off + last->size : data, false, e))
-        return -1;
-    if (unread.name)
-        return err_set(e, ERR_INPUT, "%s: tensor '%s': type %s is not read by this version",
-                       h->path, unread.name, unread.type->name);
-    return 0;
+    return table_end(t, from, h, last ? last->off + last->size : data, false, e);
 }

@@ -26,6 +26,16 @@ static inline uint64_t round_up(uint64_t a, uint64_t b) /* b > 0, no overflow ch
 {
     return ceil_div(a, b) * b;
 }
+static inline uint64_t lcm_u64(uint64_t a, uint64_t b) /* both > 0, no overflow check */
+{
+    uint64_t x = a, y = b;
+    while (y) {
+        const uint64_t rest = x % y;
+        x = y;
+        y = rest;
+    }
+    return a / x * b;
+}
 static inline uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline uint64_t max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
 

@@ -1,5 +1,6 @@
 #include "formats/model.h"
 
+#include "formats/gguf.h"
 #include "formats/io.h"
 #include "formats/packed.h"
 #include "formats/shards.h"
@@ -200,14 +201,28 @@ static int spool(struct model *m, struct err *e)
 
 /* ---- opening ------------------------------------------------------------- */
 
+/* The keys stay where they were read to, and what follows them goes. */
+static int read_gguf(struct model *m, struct head *h, struct table *t, struct err *e)
+{
+    struct gguf_info info;
+    m->container = CONTAINER_GGUF;
+    if (gguf_read(h, 0, &m->mem, t, &info, e))
+        return -1;
+    uint8_t *const shorter = realloc(h->p, (size_t)(info.kv_at + info.kv_size));
+    m->gguf_head = shorter ? shorter : h->p;
+    h->p = NULL;
+    m->gguf_kv = m->gguf_head + info.kv_at;
+    m->gguf_kv_size = (size_t)info.kv_size;
+    m->gguf_kv_count = info.kv_count;
+    return gguf_parts(m, &info, t, e);
+}
+
 static int read_container(struct model *m, struct head *h, struct table *t, struct err *e)
 {
     if (head_need(h, 8, e))
         return -1;
-    if (!memcmp(h->p, "GGUF", 4)) {
-        m->container = CONTAINER_GGUF;
-        return gguf_read(h, 0, &m->mem, t, e);
-    }
+    if (!memcmp(h->p, "GGUF", 4))
+        return read_gguf(m, h, t, e);
     if (!memcmp(h->p, PACKED_MAGIC, 8)) {
         m->container = CONTAINER_PACKED;
         return packed_read(h, 0, &m->mem, t, e);
@@ -417,6 +432,7 @@ void model_close(struct model *m)
     map_free(&m->by_name);
     free(m->t);
     free(m->kv);
+    free(m->gguf_head);
     arena_free(&m->mem);
     *m = (struct model){0};
 }

@@ -61,6 +61,13 @@ struct model {
     size_t nf;
     bool random;               /* false: a pipe or compressed file; tensors can only be read once, in order */
     bool sharded;              /* came through an index or as several files */
+    /* GGUF: the whole key/value section of the (first) file as it lies there, gguf_kv_count
+     * times { u64 length, key, u32 type, value }, little-endian, so that it can be written
+     * again; alignment and split.* keys are in it too.  NULL and 0 elsewhere. */
+    const uint8_t *gguf_kv;
+    size_t gguf_kv_size;
+    uint64_t gguf_kv_count;
+    uint8_t *gguf_head;        /* the memory it is in */
     const char *dir;           /* where config.json and tokenizer files are; NULL when there is no such place */
     const char *config;        /* text of config.json (from dir, else from metadata key octavo.config), or NULL */
     struct stream *stream;     /* the byte stream when !random */
@@ -69,11 +76,11 @@ struct model {
     struct arena mem;
 };
 
-/* path: a .safetensors file, a GGUF file, a packed file, a PyTorch checkpoint, an
- * index.json, a directory (one model.safetensors or a sharded one), or "-".  gzip and zstd
- * are undone, by content and not by name; such input is a stream (random =
- * false).  Every rule of the container is checked; errors are ERR_INPUT and
- * name file, tensor and numbers. On failure m needs no close. */
+/* path: a .safetensors file, a GGUF file or the first of its parts, a packed
+ * file, a PyTorch checkpoint, an index.json, a directory (one model or a sharded
+ * one), or "-".  gzip and zstd are undone, by content and not by name; such input
+ * is a stream (random = false).  Every rule of the container is checked; errors
+ * are ERR_INPUT and name file, tensor and numbers.  On failure m needs no close. */
 int model_open(struct model *m, const char *path, struct err *e) MUST_USE;
 /* The same, but a stream is copied to an unlinked temporary file in $TMPDIR (or
  * /tmp) first, and is random then (option --spool). */
@@ -92,7 +99,7 @@ int model_read_end(struct model *m, void *p, size_t n, struct err *e) MUST_USE;
 int model_finish(struct model *m, struct err *e) MUST_USE;
 void model_close(struct model *m);
 
-/* ---- for the readers (safetensors.c, gguf.c, packed.c, torch.c) ---------- */
+/* ---- for the readers (safetensors.c, gguf.h, packed.c, torch.h) ---------- */
 
 /* A header that is being parsed: bytes from the start of a file or stream,
  * fetched as needed.  head_need makes bytes [0, n) valid; past the end of the
@@ -129,6 +136,5 @@ int table_sort(struct table *t, size_t from, struct err *e) MUST_USE;
 void table_free(struct table *t);
 
 int safetensors_read(struct head *h, uint32_t file, struct arena *mem, struct table *t, struct err *e) MUST_USE;
-int gguf_read(struct head *h, uint32_t file, struct arena *mem, struct table *t, struct err *e) MUST_USE;
 
 #endif

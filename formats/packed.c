@@ -195,8 +195,8 @@ static int read_tensor(struct head *h, const json_t *j, uint64_t payload, uint64
     const json_t *shape = json_object_get(j, "shape"), *stored = json_object_get(j, "stored");
     if (!name || !(t.name = arena_strdup(mem, name, e)))
         return bad(h, e, name, "name");
-    if (!dtype || (t.dtype = dtype_find(dtype, strlen(dtype))) == DT_COUNT)
-        return bad(h, e, name, "dtype");
+    if (!dtype || (t.dtype = dtype_find(dtype, strlen(dtype))) == DT_COUNT || dtype_is_block(t.dtype))
+        return bad(h, e, name, "dtype"); /* GGUF's blocks are never packed as they are */
     if (!json_is_array(shape) || json_array_size(shape) > TENSOR_MAX_RANK)
         return bad(h, e, name, "shape");
     uint64_t elems = 1, bytes;

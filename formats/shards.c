@@ -1,5 +1,6 @@
 #include "formats/shards.h"
 
+#include "formats/gguf.h"
 #include "formats/io.h"
 #include "formats/jscan.h"
 #include "formats/stream.h"
@@ -86,6 +87,22 @@ end:
     return -1;
 }
 
+/* All files are parts of one GGUF model; that none is missing is seen when they are read. */
+static bool are_parts(const struct names *list)
+{
+    size_t stem, first = 0;
+    unsigned part, parts, count = 0;
+    for (size_t i = 0; i < list->n; i++) {
+        if (!gguf_part_name(list->name[i], &stem, &part, &parts))
+            return false;
+        if (i && (stem != first || parts != count || memcmp(list->name[i], list->name[0], stem)))
+            return false;
+        first = stem;
+        count = parts;
+    }
+    return true;
+}
+
 static const char *choose(const char *dir, const struct names kind[KIND_COUNT], struct arena *mem,
                           struct err *e)
 {
@@ -93,7 +110,7 @@ static const char *choose(const char *dir, const struct names kind[KIND_COUNT], 
         for (size_t k = 0; k < kind[i].n && kinds[i].usual; k++)
             if (!strcmp(kind[i].name[k], kinds[i].usual))
                 return arena_printf(mem, e, "%s/%s", dir, kinds[i].usual);
-        if (kind[i].n == 1)
+        if (kind[i].n == 1 || (i == KIND_GGUF && kind[i].n && are_parts(&kind[i])))
             return arena_printf(mem, e, "%s/%s", dir, kind[i].name[0]);
         if (kind[i].n > 1) {
             (void)ambiguous(dir, &kind[i],

@@ -195,7 +195,7 @@ static int parse_form(const struct place *p, const struct target *t, struct targ
     f->convention = convention_find(convention);
     if (!f->convention)
         return fail(p, "convention", "there is no such convention");
-    if (!f->convention->accepts(f->scheme))
+    if (!convention_takes(f->convention, f->scheme, &(enum activation){0}))
         return fail(p, "convention", "does not accept the scheme");
     for (int r = 0; r < ROLE_COUNT; r++) {
         f->role[r].row_multiple = t->row_multiple;

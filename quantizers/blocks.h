@@ -1,4 +1,21 @@
-/* Block types: what GGUF stores as small groups of elements with a scale inside. */
+/* Block types: what GGUF stores as small groups of elements with a scale inside.
+ *
+ * What an element is worth is defined by the reference decoders of ggml
+ * (ggml-org/ggml src/ggml-quants.c, dequantize_row_*): an FP32 number, and these
+ * decoders give the same bits.  The product of an F16 d with a scale and a code
+ * has at most 24 bits, so it is exact whatever its order.  One rounding remains
+ * where a minimum is added or subtracted (Q4_1, Q5_1, Q2_K, Q4_K, Q5_K) and in
+ * Q8_K, whose d is an F32.
+ *
+ * Edges, as ggml has them:
+ *  - A d that is Inf or NaN gives what IEEE arithmetic gives, Inf or NaN; which
+ *    NaN is not promised.
+ *  - MXFP4: E8M0 code 255 is 2^128 and no NaN, so codes 253 to 255 can give Inf.
+ *    E2M1 code 8 is +0 times the scale, here and in NVFP4: -0 is not kept.
+ *  - NVFP4: the sign of a UE4M3 scale is not looked at, except that 7F is worth
+ *    0 and FF is worth 480.
+ *  - Q8_1 and Q8_K, which ggml uses in computing and does not expect in files,
+ *    are q * d like Q8_0; their sums are not looked at. */
 #ifndef OCTAVO_BLOCKS_H
 #define OCTAVO_BLOCKS_H
 

@@ -43,12 +43,12 @@ static int raw_read(const struct source *s, uint64_t off, void *p, size_t n, str
     return model_read((struct model *)s->model, s->index, off, p, n, e);
 }
 
-static int read_plain(const struct source *s, const struct matrix *m, const struct box *b, uint8_t *dst,
+static int read_plain(const struct source *s, const struct view *v, const struct box *b, uint8_t *dst,
                       size_t stride, struct err *e)
 {
-    enum dtype t = s->model->t[s->index].dtype;
-    uint64_t pitch = row_bytes(t, m->cols), width = row_bytes(t, b->cols);
-    uint64_t off = (b->batch * m->rows + b->row) * pitch + row_bytes(t, b->col);
+    const struct matrix m = view_matrix(v);
+    uint64_t pitch = view_row_bytes(v, m.cols), width = view_row_bytes(v, b->cols);
+    uint64_t off = (b->batch * m.rows + b->row) * pitch + view_row_bytes(v, b->col);
     if (width == pitch && stride == width)
         return raw_read(s, off, dst, (size_t)(b->rows * width), e);
     for (uint64_t r = 0; r < b->rows; r++, off += pitch, dst += stride)
@@ -137,20 +137,74 @@ static int read_repeated(const struct source *s, const struct stored *st, const 
     return r;
 }
 
+/* A box of a view in units of the elements of its tensor: codes that are packed share them. */
+static int stored_box(const struct tensor *t, const struct view *v, const struct box *b, struct box *out, struct err *e)
+{
+    *out = *b;
+    if (v->packing == PACK_PLAIN)
+        return 0;
+    const uint64_t unit = dtype_table[t->dtype].block_bytes;
+    out->col = view_row_bytes(v, b->col) / unit;
+    out->cols = view_row_bytes(v, b->cols) / unit;
+    if (t->rank == v->rank)
+        return 0;
+    return err_set(e, ERR_INPUT, "tensor '%s': codes that are packed across dimensions are not read from a packed layout",
+                   t->name);
+}
+
+/* The strides of a tensor are those of the view when it has the same rows of the
+ * same elements; else it is rows of bytes, which are cut from the tensor's own. */
+static int read_strided(const struct source *s, const struct view *v, const struct box *b, uint8_t *dst, size_t stride,
+                        struct scratch *tmp, struct err *e)
+{
+    const struct tensor *t = &s->model->t[s->index];
+    const struct matrix m = view_matrix(v), own = tensor_matrix(t);
+    const size_t item = row_bytes(t->dtype, 1);
+    if (m.batch == own.batch && m.rows == own.rows && m.cols == own.cols && view_row_bytes(v, 1) == item)
+        return strided_read(s, b, dst, stride, tmp, e);
+    const uint64_t pitch = view_row_bytes(v, m.cols) / item, width = view_row_bytes(v, b->cols) / item;
+    uint64_t first = (b->batch * m.rows + b->row) * pitch + view_row_bytes(v, b->col) / item;
+    if (width == pitch && stride == width * item)
+        return strided_range(s, first, b->rows * width, dst, tmp, e);
+    for (uint64_t r = 0; r < b->rows; r++, first += pitch, dst += stride)
+        if (strided_range(s, first, width, dst, tmp, e))
+            return -1;
+    return 0;
+}
+
 int box_read(const struct source *s, const struct box *b, void *dst, size_t stride, struct scratch *tmp,
              struct err *e)
 {
     const struct tensor *t = &s->model->t[s->index];
-    struct matrix m = tensor_matrix(t);
+    const struct view own = view_of(t), *v = s->view ? s->view : &own;
+    struct box units;
     if (!b->rows || !b->cols)
         return 0;
     if (t->stride)
-        return strided_read(s, b, dst, stride, tmp, e);
+        return read_strided(s, v, b, dst, stride, tmp, e);
     if (!t->stored)
-        return read_plain(s, &m, b, dst, stride, e);
+        return read_plain(s, v, b, dst, stride, e);
+    if (stored_box(t, v, b, &units, e))
+        return -1;
     if (t->stored->dtype == t->dtype && t->stored->repeat[0] == 1 && t->stored->repeat[1] == 1)
-        return read_stored(s, t->stored, b, dst, stride, tmp, e);
-    return read_repeated(s, t->stored, b, dst, stride, tmp, e);
+        return read_stored(s, t->stored, &units, dst, stride, tmp, e);
+    return read_repeated(s, t->stored, &units, dst, stride, tmp, e);
+}
+
+void *box_whole(const struct source *s, struct scratch *tmp, struct err *e)
+{
+    const struct tensor *t = &s->model->t[s->index];
+    struct matrix m = tensor_matrix(t);
+    size_t width = row_bytes(t->dtype, m.cols);
+    uint8_t *p = mem_alloc(m.batch * m.rows, width, e);
+    for (uint64_t i = 0; p && i < m.batch; i++) {
+        struct box b = {i, 0, m.rows, 0, m.cols};
+        if (box_read(s, &b, p + i * m.rows * width, width, tmp, e)) {
+            free(p);
+            return NULL;
+        }
+    }
+    return p;
 }
 
 /* ---- writing --------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include "formats/model.h"
 #include "formats/packed.h"
 #include "formats/sink.h"
+#include "formats/view.h"
 
 struct box {
     uint64_t batch, row, rows, col, cols; /* of the tensor_matrix() of the tensor */
@@ -21,21 +22,26 @@ struct scratch {
 void *scratch_get(struct scratch *s, size_t n, struct err *e) MUST_USE;
 void scratch_free(struct scratch *s);
 
-/* A source tensor: held is its whole bytes when they are in memory (pipes), else NULL. */
+/* A source tensor: held is its whole bytes when they are in memory (pipes), else NULL; view what its rows are, NULL
+ * when that is what its type and shape say. */
 struct source {
     const struct model *model;
     size_t index;
     const uint8_t *held;
+    const struct view *view;
 };
 
 /* Bytes of cols elements of type t (cols a whole number of blocks). */
 uint64_t row_bytes(enum dtype t, uint64_t cols);
 
-/* Reads box b as row-major elements of the tensor's logical type, rows stride
+/* Reads box b (of the view's matrix) as row-major elements of the view, rows stride
  * bytes apart.  From a stream without held bytes only boxes that are one
  * contiguous piece, in order. */
 int box_read(const struct source *s, const struct box *b, void *dst, size_t stride, struct scratch *tmp,
              struct err *e) MUST_USE;
+
+/* The whole of a tensor, row-major, in memory of its own (free()). */
+void *box_whole(const struct source *s, struct scratch *tmp, struct err *e) MUST_USE;
 
 /* Where output goes: a slot of the sink, row-major when stored is NULL. m is
  * the matrix as it lies (stored rows and cols when there is a layout). */

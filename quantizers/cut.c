@@ -6,20 +6,16 @@
  * read; with the codes that come out a worker stays below 8 MiB. */
 enum { BOX_BYTES = 9 << 19, BOX_GOOD = 2 << 20 };
 
-static uint64_t gcd(uint64_t a, uint64_t b) { return b ? gcd(b, a % b) : a; }
-
-static uint64_t lcm(uint64_t a, uint64_t b) { return a / gcd(a, b) * b; }
-
 /* Boxes start at multiples of the grain and of the layouts' tiles. */
 static void alignment(const struct op *op, const struct grain *g, uint64_t *rows, uint64_t *cols)
 {
     *rows = g->rows ? g->rows : max_u64(op->m.rows, 1);
-    *cols = g->cols ? lcm(g->cols, dtype_table[g->in].block_elems) : max_u64(op->m.cols, 1);
+    *cols = g->cols ? lcm_u64(g->cols, view_step(&g->in)) : max_u64(op->m.cols, 1);
     const struct stored *s[2] = {g->from, g->to};
     for (int i = 0; i < 2; i++)
         if (s[i]) {
-            *rows = lcm(*rows, s[i]->layout.tile[0]);
-            *cols = g->cols ? lcm(*cols, s[i]->layout.tile[1]) : *cols;
+            *rows = lcm_u64(*rows, s[i]->layout.tile[0]);
+            *cols = g->cols ? lcm_u64(*cols, s[i]->layout.tile[1]) : *cols;
         }
 }
 
@@ -43,7 +39,7 @@ static double cost(const struct op *op, const struct grain *g, uint64_t rows, ui
         pieces += (double)(is_tall(op) ? cols : box_pieces(g->from, &op->m, &b));
     pieces += (double)box_pieces(g->to, &op->m, &b);
     /* A piece costs about as much as moving 4 KiB. */
-    double bytes = (double)rows * (double)row_bytes(g->in, cols);
+    double bytes = (double)rows * (double)view_row_bytes(&g->in, cols);
     return pieces * 4096 / (bytes ? bytes : 1);
 }
 
@@ -58,7 +54,7 @@ int op_cut(struct op *op, const struct grain *g, struct err *e)
         op->boxes = 0;
         return 0;
     }
-    uint64_t width = max_u64(row_bytes(g->in, m->cols), 1), stripe = width * min_u64(ra, m->rows);
+    uint64_t width = max_u64(view_row_bytes(&g->in, m->cols), 1), stripe = width * min_u64(ra, m->rows);
     op->box_cols = m->cols;
     op->box_rows = stripe > BOX_GOOD ? min_u64(ra, m->rows) : clamp_down(BOX_GOOD / width, ra, m->rows);
     if (op->flat) /* one row; short pieces, since a file that is written keeps others waiting */
@@ -72,7 +68,7 @@ int op_cut(struct op *op, const struct grain *g, struct err *e)
         uint64_t elems = BOX_BYTES * m->cols / width;
         for (uint64_t c = ca; c < m->cols; c *= 2) {
             uint64_t cols = clamp_down(c, ca, m->cols), rows = clamp_down(elems / cols, ra, m->rows);
-            if (rows * row_bytes(g->in, cols) > BOX_BYTES)
+            if (rows * view_row_bytes(&g->in, cols) > BOX_BYTES)
                 continue;
             double x = cost(op, g, rows, cols);
             if (x < least) {
@@ -96,14 +92,25 @@ const struct stored *grain_of(const struct tensor *t)
     return s && s->dtype == t->dtype && s->repeat[0] == 1 && s->repeat[1] == 1 ? s : NULL;
 }
 
-bool op_streams(const struct op *op)
+struct box op_box(const struct op *op, uint64_t i)
 {
-    return op->x->streams && op->passes == 1 && !op->src->t[op->in[0]].stored && op_last(op) == op->in[0];
+    uint64_t nc = ceil_div(op->m.cols, op->box_cols), nr = ceil_div(op->m.rows, op->box_rows);
+    struct box b = {.batch = i / nc / nr, .row = i / nc % nr * op->box_rows, .col = i % nc * op->box_cols};
+    b.rows = min_u64(op->box_rows, op->m.rows - b.row);
+    b.cols = min_u64(op->box_cols, op->m.cols - b.col);
+    return b;
 }
 
-size_t op_last(const struct op *op)
+bool op_streams(const struct op *op)
 {
-    size_t last = op->nin ? 0 : op->in[0];
+    return op->x->streams && op->passes == 1 && !op->src->t[op->in[0]].stored && op_last(op, op->src) == op->in[0];
+}
+
+size_t op_last(const struct op *op, const struct model *src)
+{
+    if (!op->nin || op->src != src)
+        return op->place;
+    size_t last = op->in[0];
     for (unsigned i = 0; i < op->nin; i++)
         last = op->in[i] > last ? op->in[i] : last;
     return last;

@@ -1,34 +1,21 @@
 /* Decode: codes and scales (or GGUF blocks) back to floating point. */
-#include "quantizers/values.h"
+#include "quantizers/plan.h"
 
 #include <math.h>
+#include <string.h>
 
-/* A scale that is NaN, infinite or negative (E8M0 code 255 is NaN) is no scale. */
-static int check_scales(const struct op *op, const float *scale, size_t n, uint64_t row, struct err *e)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!(scale[i] >= 0) || isinf(scale[i]))
-            return err_set(e, ERR_INPUT, "%s: tensor '%s': the scale of row %llu, block %zu is %g",
-                           op->src->f[op->src->t[op->in[1]].file].path, op->src->t[op->in[1]].name,
-                           (unsigned long long)row, i, (double)scale[i]);
-    return 0;
-}
-
-/* Counts what one row of the result lost against the exact product, which a
- * double holds: 4 or 8 bits of code times 24 bits of scale. */
-static int count_row(const struct op *op, const uint8_t *q, const float *f, size_t cols, size_t block,
-                     const float *scale, const uint8_t *y, struct outcome *n, struct err *e)
+/* Counts what one row of the result lost against the exact values. */
+static int count_row(const struct op *op, const double *exact, size_t cols, const uint8_t *y, struct outcome *n,
+                     struct err *e)
 {
     const struct tensor *t = &op->src->t[op->in[0]];
     for (size_t c = 0; c < cols; c++) {
-        double exact = !op->from ? (double)f[c]
-                     : (t->dtype == DT_I8 ? (double)(int8_t)q[c] : (double)e4m3_decode(q[c])) * (double)scale[c / block];
-        double got = (double)scale_value(y, op->dtype, c);
-        if (isinf(got) && !isinf(exact))
+        const double got = (double)scale_value(y, op->dtype, c);
+        if (isinf(got) && !isinf(exact[c]))
             return err_set(e, ERR_INPUT, "%s: tensor '%s': %.9g is beyond the range of %s", op->src->f[t->file].path,
-                           t->name, exact, dtype_name(op->dtype));
-        n->n.inexact += got != exact && !isnan(exact);
-        n->n.flushed += got == 0 && exact != 0;
+                           t->name, exact[c], dtype_name(op->dtype));
+        n->n.inexact += got != exact[c] && !isnan(exact[c]);
+        n->n.flushed += got == 0 && exact[c] != 0;
     }
     return 0;
 }
@@ -47,22 +34,31 @@ static int decode_box(const struct op *op, struct active *a, unsigned pass, uint
                       const uint8_t *in, size_t stride, struct work *w, struct err *e)
 {
     (void)pass, (void)index;
-    struct values v = {&op->src->t[op->in[0]], op->from, a->side, op->from ? op->src->t[op->in[1]].dtype : DT_F32};
-    size_t width = b->cols * row_bytes(op->dtype, 1), block;
+    struct values v;
+    values_init(&v, op->src, &op->view, op->from, a->side);
+    size_t width = b->cols * row_bytes(op->dtype, 1);
     uint8_t *out = scratch_get(&w->out[0], b->rows * width, e);
-    float *f = scratch_get(&w->f32[0], b->cols * 4, e), *scale = scratch_get(&w->f32[1], (b->cols + 1) * 4, e);
-    if (!out || !f || !scale)
+    float *f = scratch_get(&w->f32[0], b->cols * 4, e);
+    void *memory = scratch_get(&w->row, VALUES_ROW_BYTES(b->cols), e);
+    if (!out || !f || !memory)
         return -1;
+    const struct values_row row = values_row_memory(memory, b->cols);
     /* Blocks hold more than a type narrower than FP32 can. */
-    bool lossy = op->dtype == DT_F16 || (!op->from && op->dtype != DT_F32);
+    const bool lossy = op->dtype == DT_F16 || (!op->from && op->dtype != DT_F32);
     for (size_t r = 0; r < b->rows; r++) {
         const uint8_t *q = in + r * stride;
-        bool clean = values_scales(&v, b->batch, b->row + r, b->col, b->cols, scale, &block);
-        if (!clean && check_scales(op, scale, ceil_div(b->cols, block), b->row + r, e))
+        uint8_t *y = out + r * width;
+        bool clean;
+        if (values_row(&v, w->k, b->batch, b->row + r, b->col, b->cols, q, VALUES_NEAREST, true, &row, f, &clean, e))
             return -1;
-        values_row(&v, w->k, q, b->cols, scale, block, f);
-        narrow(w, op->dtype, f, out + r * width, b->cols);
-        if ((!clean || lossy) && count_row(op, q, f, b->cols, block, scale, out + r * width, &w->n, e))
+        narrow(w, op->dtype, f, y, b->cols);
+        if (clean && !lossy)
+            continue;
+        if (op->from)
+            values_exact(&v, b->batch, b->row + r, b->col, b->cols, q, &row, row.wide);
+        for (size_t c = 0; !op->from && c < b->cols; c++)
+            row.wide[c] = (double)f[c];
+        if (count_row(op, row.wide, b->cols, y, &w->n, e))
             return -1;
     }
     w->n.elems = b->rows * b->cols;

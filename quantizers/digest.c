@@ -23,7 +23,7 @@ static int tensor_digest(struct model *m, size_t i, uint8_t out[32], struct scra
 {
     const struct tensor *t = &m->t[i];
     struct matrix x = tensor_matrix(t);
-    struct source src = {m, i, NULL};
+    struct source src = {m, i, NULL, NULL};
     struct sha256 h;
     sha256_init(&h);
     uint64_t piece = 1 << 20;
@@ -124,7 +124,7 @@ static int stream_digest(struct model *m, uint8_t (*digest)[32], struct err *e)
         size_t width = row_bytes(m->t[i].dtype, x.cols);
         p = scratch_get(&held, m->t[i].size, e);
         r = p ? model_read(m, i, 0, p, m->t[i].size, e) : -1;
-        struct source src = {m, i, p};
+        struct source src = {m, i, p, NULL};
         struct sha256 h;
         sha256_init(&h);
         for (uint64_t b = 0; !r && b < x.batch; b++) {

@@ -38,7 +38,7 @@ static float decode(uint32_t code)
 }
 
 const struct num num_e4m3 = {
-    .name = "e4m3", .dtype = DT_F8_E4M3,
+    .name = "e4m3", .dtype = DT_F8_E4M3, .bits = 8,
     .max = 448, .min_normal = 0x1p-6f, .min = 0x1p-9f, .emax = 8, .mbits = 3,
     .encode = encode, .decode = decode,
 };

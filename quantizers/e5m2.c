@@ -27,7 +27,7 @@ static float decode(uint32_t code)
 }
 
 const struct num num_e5m2 = {
-    .name = "e5m2", .dtype = DT_F8_E5M2,
+    .name = "e5m2", .dtype = DT_F8_E5M2, .bits = 8,
     .max = 57344, .min_normal = 0x1p-14f, .min = 0x1p-16f, .emax = 15, .mbits = 2,
     .encode = encode, .decode = decode,
 };

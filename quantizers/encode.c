@@ -4,20 +4,13 @@
  * worked through in panels of columns that fit the second-level cache: the
  * largest magnitude of each block first, then its scale, then the codes, so
  * that the second visit finds the data in cache. */
-#include "quantizers/plan.h"
-
-#include "quantizers/blocks.h"
+#include "quantizers/encode.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { PANEL = 2048 };
-
-/* One panel of one block row, converted to something the kernels take. */
-struct panel {
-    enum src src;
-    const uint8_t *x;
-    size_t stride, rows, cols, block, blocks;
-};
 
 static int src_of(enum dtype t, enum src *s)
 {
@@ -80,127 +73,261 @@ static float finite_amax(const struct panel *p, size_t block)
 }
 
 /* --nonfinite=saturate: the kernels make Inf the largest code and keep NaN,
- * for which INT8 has none. */
+ * for which integers, FP4 and, where it saturates, HiFloat8 have none. */
+static bool no_nan(const struct scheme *s) { return scheme_int(s) || s->elem == DT_F4 || s->elem == DT_HIF8; }
+
 static int refuse_nan(const struct op *op, const struct panel *p, struct err *e)
 {
     for (size_t r = 0; r < p->rows; r++)
         for (size_t c = 0; c < p->cols; c++)
             if (isnan(src_value(p->src, p->x + r * p->stride, c)))
-                return err_set(e, ERR_INPUT, "%s: tensor '%s': NaN has no INT8 code",
-                               op->src->f[op->src->t[op->in[0]].file].path, tensor_name(op));
+                return err_set(e, ERR_INPUT, "%s: tensor '%s': NaN has no code in %s",
+                               op->src->f[op->src->t[op->in[0]].file].path, tensor_name(op), op->to->scheme->name);
     return 0;
 }
 
-/* Scales of the blocks of a panel, as codes or floats. */
-struct scales {
-    uint8_t *code;
-    float *value;
+
+/* ---- scales ------------------------------------------------------------------ */
+
+/* Second-level scale of NVFP4: with it the largest block scale becomes 448. What is stored may be its inverse; what is
+ * used is what is stored (numbers of Model Optimizer and compressed-tensors). */
+struct global {
+    float stored;
+    double scale;
 };
 
-static int derive(const struct op *op, const float *amax, size_t n, struct scales *s, struct err *e)
+static struct global global_of(float amax, const struct num *elem, bool divides)
+{
+    const float top = elem->max * num_e4m3.max;
+    struct global g = {1, 1};
+    if (amax > 0) {
+        g.stored = divides ? top / amax : amax / top;
+        if (g.stored < 0x1p-126f || isinf(g.stored))
+            g.stored = divides ? 0x1p126f : 0x1p-126f;
+    }
+    g.scale = divides ? 1 / (double)g.stored : (double)g.stored;
+    return g;
+}
+
+/* The scale x in a narrower type, rounded up: no value of the block may end beyond the largest code. */
+static int narrow_scale(const struct op *op, enum dtype t, float *x, struct err *e)
+{
+    const float want = *x;
+    uint16_t h = t == DT_BF16 ? bf16_encode(want) : f16_encode(want);
+    *x = t == DT_BF16 ? bf16_decode(h) : f16_decode(h);
+    if (*x < want)
+        *x = t == DT_BF16 ? bf16_decode(++h) : f16_decode(++h);
+    if (!isinf(*x))
+        return 0;
+    return err_set(e, ERR_INPUT, "tensor '%s': the scale %.9g is beyond the range of %s", tensor_name(op), (double)want,
+                   dtype_name(t));
+}
+
+static int derive(const struct op *op, const float *amax, size_t n, const struct global *g, struct scales *s,
+                  struct err *e)
 {
     const struct encoding *to = op->to;
-    const struct num *elem = num_find(to->scheme->elem);
+    const enum dtype type = to->scheme->scale;
+    const struct num *elem = encoding_num(to);
     for (size_t i = 0; i < n; i++) {
-        if (to->rule_f32) {
+        if (type == DT_COUNT) {
+            s->value[i] = 1;
+        } else if (type == DT_F8_E4M3) {
+            uint8_t code = e4m3_encode((float)((double)(amax[i] / elem->max) / g->scale), OVERFLOW_SATURATE);
+            s->stored[i] = amax[i] == 0 ? 0x38 : code ? code : 1; /* 1.0 for zeros; no block is scaled by 0 */
+            s->value[i] = (float)((double)e4m3_decode(s->stored[i]) * g->scale);
+        } else if (to->rule_f32) {
             s->value[i] = to->rule_f32->scale(amax[i]);
-            continue;
+            if (type != DT_F32 && narrow_scale(op, type, &s->value[i], e))
+                return -1;
+        } else {
+            s->code[i] = to->rule->code(amax[i], elem);
+            if (s->code[i] == 255)
+                return err_set(e, ERR_INPUT, "tensor '%s': rule '%s' has no scale for a block with amax %.9g",
+                               tensor_name(op), to->rule->name, (double)amax[i]);
         }
-        s->code[i] = to->rule->code(amax[i], elem);
-        if (s->code[i] == 255)
-            return err_set(e, ERR_INPUT, "tensor '%s': rule '%s' has no scale for a block with amax %.9g",
-                           tensor_name(op), to->rule->name, (double)amax[i]);
     }
     return 0;
 }
 
-static void run_kernels(const struct op *op, const struct work *w, const struct panel *p, const struct scales *s,
-                        uint8_t *q, size_t qstride, struct kern_count *n)
+/* Scale `j` as element i of a row of the scale tensor. */
+static void store_scale(uint8_t *out, enum dtype t, size_t i, const struct scales *s, size_t j)
 {
-    if (s->code)
+    float f = s->code ? ue8m0_decode(s->code[j]) : s->value ? s->value[j] : 1;
+    uint16_t h;
+    if (s->stored)
+        out[i] = s->stored[j];
+    else if (t == DT_F32)
+        memcpy(out + 4 * i, &f, 4);
+    else if (t == DT_BF16 || t == DT_F16)
+        h = t == DT_BF16 ? bf16_encode(f) : f16_encode(f), memcpy(out + 2 * i, &h, 2);
+    else
+        out[i] = s->code[j];
+}
+
+/* ---- panels ------------------------------------------------------------------- */
+static void run_kernels(const struct op *op, struct work *w, const struct panel *p, const struct scales *s,
+                        uint8_t *q, size_t qstride, float *row, struct kern_count *n)
+{
+    const struct scheme *to = op->to->scheme;
+    if (to->elem == DT_F8_E4M3 && s->code)
         w->k->enc_e4m3_pow2[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->code, q, qstride, n);
-    else if (op->to->scheme->elem == DT_I8)
+    else if (to->elem == DT_F8_E4M3)
+        w->k->enc_e4m3_f32[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->value, q, qstride, n);
+    else if (to->elem == DT_I8 && to->bits == 8)
         w->k->enc_int8[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->value, (int8_t *)q, qstride, n);
     else
-        w->k->enc_e4m3_f32[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->value, q, qstride, n);
+        encode_any(encoding_num(op->to), p, s, w->k, q, qstride, row, n);
 }
 
-static int encode_panel(const struct op *op, const struct panel *p, const struct box *b, uint64_t row,
-                        uint64_t col, float *amax, const struct scales *s, bool derived, uint8_t *q,
-                        size_t qstride, struct work *w, struct err *e)
+/* The same block by block, with a count for each: *tile is the first one of the panel. */
+static void run_tiles(const struct op *op, struct work *w, const struct panel *p, const struct scales *s, uint8_t *q,
+                      size_t qstride, float *row, uint32_t *tile)
 {
-    bool bad = false;
-    if (!derived) {
-        w->k->amax[p->src](p->x, p->stride, p->rows, p->cols, p->block, amax);
-        for (size_t i = 0; i < p->blocks; i++)
-            bad |= !isfinite(amax[i]);
-        if (bad && !op->to->saturate_nonfinite)
-            return nonfinite_error(op, p, b, row, col, e);
-        for (size_t i = 0; bad && i < p->blocks; i++)
-            if (!isfinite(amax[i]))
-                amax[i] = finite_amax(p, i);
-        struct scales mine = *s;
-        if (derive(op, amax, p->blocks, &mine, e))
-            return -1;
+    for (size_t b = 0; b < p->blocks; b++) {
+        struct kern_count n = {0};
+        struct panel one = *p;
+        struct scales sc = {s->code ? s->code + b : NULL, s->value ? s->value + b : NULL, NULL};
+        one.x += b * p->block * (p->src == SRC_F32 ? 4 : 2);
+        one.cols = min_u64(p->block, p->cols - b * p->block);
+        one.blocks = 1;
+        run_kernels(op, w, &one, &sc, q + b * p->block, qstride, row, &n);
+        tile[b] = (uint32_t)n.inexact;
+        w->n.n.inexact += n.inexact;
+        w->n.n.flushed += n.flushed;
+        w->n.n.saturated += n.saturated;
     }
-    if (bad && op->to->scheme->elem == DT_I8 && refuse_nan(op, p, e))
-        return -1;
-    run_kernels(op, w, p, s, q, qstride, &w->n.n);
-    return 0;
 }
 
-/* The panel [row0, row0+rows) x [col0, col0+cols) of the box, in a type the kernels take. */
-static int panel_of(const struct op *op, const uint8_t *in, size_t stride, size_t row0, size_t rows, size_t col0,
-                    size_t cols, size_t block, struct work *w, struct panel *p, struct err *e)
+/* The panel [row0, row0+rows) x [col0, col0+cols) of the box, in a type the kernels take. What comes of codes is
+ * rounded to odd, so that the rounding to the new ones is the only one. */
+static int panel_of(const struct op *op, const struct values *v, const struct box *b, const uint8_t *in, size_t stride,
+                    size_t row0, size_t rows, size_t col0, size_t cols, size_t block, struct work *w, struct panel *p,
+                    struct err *e)
 {
-    enum dtype t = op->src->t[op->in[0]].dtype;
     *p = (struct panel){.rows = rows, .cols = cols, .block = block, .blocks = ceil_div(cols, block)};
-    if (src_of(t, &p->src)) {
-        p->x = in + row0 * stride + row_bytes(t, col0);
+    if (!op->from && src_of(op->view.elem, &p->src)) {
+        p->x = in + row0 * stride + view_row_bytes(&op->view, col0);
         p->stride = stride;
         return 0;
     }
-    const struct block_decoder *d = block_find(t);
     float *f = scratch_get(&w->f32[0], rows * cols * 4, e);
-    if (!f)
+    void *memory = scratch_get(&w->row, VALUES_ROW_BYTES(cols), e);
+    if (!f || !memory)
         return -1;
+    const struct values_row row = values_row_memory(memory, cols);
+    bool clean;
     for (size_t r = 0; r < rows; r++)
-        d->decode(in + (row0 + r) * stride + row_bytes(t, col0), f + r * cols, cols);
+        if (values_row(v, w->k, b->batch, b->row + row0 + r, b->col + col0, cols,
+                       in + (row0 + r) * stride + view_row_bytes(&op->view, col0), VALUES_ODD, true, &row, f + r * cols,
+                       &clean, e))
+            return -1;
     p->src = SRC_F32;
     p->x = (const uint8_t *)f;
     p->stride = cols * 4;
     return 0;
 }
 
-/* Scale `i` of the box, in the type it is stored in. */
-static void store_scale(uint8_t *out, enum dtype t, size_t i, const struct scales *s, size_t j)
+/* Panels begin where blocks of either side do. */
+static size_t panel_cols(const struct op *op, size_t block)
 {
-    float f = s->code ? ue8m0_decode(s->code[j]) : s->value[j];
-    if (t == DT_F32)
-        memcpy(out + 4 * i, &f, 4);
-    else
-        out[i] = s->code[j];
+    uint64_t step = lcm_u64(block, view_step(&op->view));
+    if (op->from && op->from->scheme->block_cols)
+        step = lcm_u64(step, op->from->scheme->block_cols);
+    return round_up(PANEL, step);
 }
 
-static int measure_box(const struct op *op, const struct box *b, const uint8_t *in, size_t stride,
-                       struct work *w, struct err *e)
+static int measure_box(const struct op *op, const struct values *v, const struct box *b, const uint8_t *in,
+                       size_t stride, struct work *w, struct err *e)
 {
+    const size_t panel = panel_cols(op, 1);
     w->amax = 0;
-    for (size_t c = 0; c < b->cols; c += PANEL) {
-        struct panel p;
-        float amax;
-        size_t n = min_u64(PANEL, b->cols - c);
-        if (panel_of(op, in, stride, 0, b->rows, c, n, n, w, &p, e))
-            return -1;
-        w->k->amax[p.src](p.x, p.stride, p.rows, p.cols, p.block, &amax);
-        if (!isfinite(amax)) {
-            if (!op->to->saturate_nonfinite)
-                return nonfinite_error(op, &p, b, b->row, b->col + c, e);
-            amax = finite_amax(&p, 0);
+    for (size_t r = 0; r < b->rows; r += 128)
+        for (size_t c = 0; c < b->cols; c += panel) {
+            struct panel p;
+            float amax;
+            size_t n = min_u64(panel, b->cols - c);
+            if (panel_of(op, v, b, in, stride, r, min_u64(128, b->rows - r), c, n, n, w, &p, e))
+                return -1;
+            w->k->amax[p.src](p.x, p.stride, p.rows, p.cols, p.block, &amax);
+            if (!isfinite(amax)) {
+                if (!op->to->saturate_nonfinite)
+                    return nonfinite_error(op, &p, b, b->row + r, b->col + c, e);
+                amax = finite_amax(&p, 0);
+            }
+            if (amax > w->amax)
+                w->amax = amax;
         }
-        if (amax > w->amax)
-            w->amax = amax;
+    return 0;
+}
+
+/* ---- boxes -------------------------------------------------------------------- */
+
+/* What a box is worked through with. */
+struct job {
+    const struct op *op;
+    const struct box *b;
+    struct values v;
+    struct global global;
+    float *amax, *row;       /* of a panel; two rows of it */
+    struct scales s;
+    uint8_t *q;              /* codes of the box, a byte each */
+    uint32_t *tile;          /* inexact values of each block of the box, or NULL */
+    bool whole;              /* one scale for all, known by now */
+};
+
+static int scale_panel(struct job *j, const struct panel *p, uint64_t row, uint64_t col, struct work *w, struct err *e)
+{
+    bool bad = false;
+    const struct op *op = j->op;
+    if (j->whole && op->passes == 2)
+        return 0; /* measured before */
+    w->k->amax[p->src](p->x, p->stride, p->rows, p->cols, p->block, j->amax);
+    for (size_t i = 0; i < p->blocks; i++)
+        bad |= !isfinite(j->amax[i]);
+    if (bad && !op->to->saturate_nonfinite)
+        return nonfinite_error(op, p, j->b, row, col, e);
+    for (size_t i = 0; bad && i < p->blocks; i++)
+        if (!isfinite(j->amax[i]))
+            j->amax[i] = finite_amax(p, i);
+    if (!j->whole && derive(op, j->amax, p->blocks, &j->global, &j->s, e))
+        return -1;
+    return bad && no_nan(op->to->scheme) ? refuse_nan(op, p, e) : 0;
+}
+
+static int job_memory(struct job *j, size_t panel, size_t block, struct work *w, struct err *e)
+{
+    const size_t cols = min_u64(panel, j->b->cols), most = ceil_div(cols, block) + 1;
+    float *f = scratch_get(&w->f32[1], (2 * most + 2 * cols) * 4 + 2 * most, e);
+    if (!f)
+        return -1;
+    const enum dtype t = j->op->to->scheme->scale;
+    uint8_t *bytes = (uint8_t *)(f + 2 * most + 2 * cols);
+    j->amax = f;
+    j->row = f + 2 * most;
+    j->s = (struct scales){.code = t == DT_F8_E8M0 ? bytes : NULL, .value = t == DT_F8_E8M0 ? NULL : f + most,
+                           .stored = t == DT_F8_E4M3 ? bytes + most : NULL};
+    return 0;
+}
+
+/* The codes as their tensor holds them, in units of its elements. */
+static int pack_result(const struct job *j, const struct view *view, enum dtype unit, struct work *w, struct err *e)
+{
+    const struct box *b = j->b;
+    if (view->packing == PACK_PLAIN && dtype_table[view->elem].block_elems == 1) {
+        w->result[0] = (struct result){j->q, b->cols, *b};
+        return 0;
     }
+    const size_t width = view_row_bytes(view, b->cols), size = dtype_table[unit].block_bytes;
+    uint8_t *packed = scratch_get(&w->out[3], b->rows * width, e);
+    if (!packed)
+        return -1;
+    for (size_t r = 0; r < b->rows; r++)
+        encode_pack(view, j->q + r * b->cols, b->cols, packed + r * width);
+    struct box at = *b;
+    at.col = view_row_bytes(view, b->col) / size;
+    at.cols = width / size;
+    w->result[0] = (struct result){packed, width, at};
     return 0;
 }
 
@@ -208,42 +335,80 @@ static int encode_box(const struct op *op, struct active *a, unsigned pass, uint
                       const uint8_t *in, size_t stride, struct work *w, struct err *e)
 {
     const struct scheme *s = op->to->scheme;
+    struct job j = {.op = op, .b = b, .whole = !s->block_rows && s->scale != DT_COUNT};
+    if (op->from || !src_of(op->view.elem, &(enum src){0}))
+        values_init(&j.v, op->src, &op->view, op->from, a->side);
     if (op->passes == 2 && pass == 0)
-        return measure_box(op, b, in, stride, w, e);
-    bool whole = op->passes == 2; /* one scale for the tensor, known by now */
-    size_t block = s->block_cols ? s->block_cols : b->cols;
-    size_t block_rows = s->block_rows ? s->block_rows : b->rows;
-    size_t nr = whole ? 1 : ceil_div(b->rows, block_rows), nc = whole ? 1 : ceil_div(b->cols, block);
-    size_t panel = s->block_cols ? round_up(PANEL, block) : whole ? PANEL : b->cols;
-    uint8_t *q = scratch_get(&w->out[0], b->rows * b->cols, e);
-    uint8_t *out = scratch_get(&w->out[1], nr * nc * 4, e);
-    size_t most = ceil_div(panel < b->cols ? panel : b->cols, block) + 1;
-    float *amax = scratch_get(&w->f32[1], most * 9, e);
-    if (!q || !out || !amax)
+        return measure_box(op, &j.v, b, in, stride, w, e);
+    const bool all = !s->block_rows; /* no blocks: one scale, or none */
+    const size_t block = s->block_cols ? s->block_cols : b->cols, block_rows = all ? 128 : s->block_rows;
+    const size_t nr = all ? 1 : ceil_div(b->rows, block_rows), nc = all ? 1 : ceil_div(b->cols, block);
+    const size_t panel = s->block_cols || all ? panel_cols(op, all ? 1 : block) : b->cols;
+    j.q = scratch_get(&w->out[0], b->rows * b->cols, e);
+    uint8_t *out = scratch_get(&w->out[1], nr * nc * 4 + 4, e);
+    if (!j.q || !out || job_memory(&j, panel, all ? panel : block, w, e))
         return -1;
-    struct scales sc = {.value = op->to->rule_f32 ? amax + most : NULL,
-                        .code = op->to->rule_f32 ? NULL : (uint8_t *)(amax + 2 * most)};
-    if (whole && derive(op, &a->amax, 1, &sc, e))
+    if (op->passes == 2)
+        j.global = global_of(a->amax, encoding_num(op->to), op->divides);
+    if (all && derive(op, &a->amax, 1, &j.global, &j.s, e))
         return -1;
+    j.tile = op->tiles ? (uint32_t *)((char *)a->box_data + index * op->box_data) : NULL;
     w->n.elems = b->rows * b->cols;
+    j.whole = all;
     for (size_t r = 0; r < b->rows; r += block_rows)
         for (size_t c = 0; c < b->cols; c += panel) {
             struct panel p;
-            size_t rows = min_u64(block_rows, b->rows - r), cols = min_u64(panel, b->cols - c);
-            if (panel_of(op, in, stride, r, rows, c, cols, whole ? cols : block, w, &p, e)
-                || encode_panel(op, &p, b, b->row + r, b->col + c, amax, &sc, whole, q + r * b->cols + c,
-                                b->cols, w, e))
+            const size_t rows = min_u64(block_rows, b->rows - r), cols = min_u64(panel, b->cols - c);
+            if (panel_of(op, &j.v, b, in, stride, r, rows, c, cols, all ? cols : block, w, &p, e)
+                || scale_panel(&j, &p, b->row + r, b->col + c, w, e))
                 return -1;
-            for (size_t i = 0; !whole && i < p.blocks; i++)
-                store_scale(out, op->dtype, r / block_rows * nc + c / block + i, &sc, i);
+            uint8_t *q = j.q + r * b->cols + c;
+            const size_t at = all ? 0 : r / block_rows * nc + c / block;
+            if (j.tile)
+                run_tiles(op, w, &p, &j.s, q, b->cols, j.row, j.tile + at);
+            else
+                run_kernels(op, w, &p, &j.s, q, b->cols, j.row, &w->n.n);
+            for (size_t i = 0; !all && i < p.blocks; i++)
+                store_scale(out, op->dtype, at + i, &j.s, i);
         }
-    w->result[0] = (struct result){q, b->cols, *b};
-    if (whole)
-        store_scale(out, op->dtype, 0, &sc, 0);
-    if (!whole || index == 0)
+    if (pack_result(&j, &op->coded, op->unit, w, e))
+        return -1;
+    if (all)
+        store_scale(out, op->dtype, 0, &j.s, 0);
+    if (s->scale != DT_COUNT && (!all || index == 0))
         w->result[1] = (struct result){out, nc * row_bytes(op->dtype, 1),
-            {b->batch, whole ? 0 : b->row / block_rows, nr, b->col / block, nc}};
+            {b->batch, all ? 0 : b->row / block_rows, nr, b->col / block, nc}};
+    if (s->two_level && index == 0) {
+        uint8_t *g = scratch_get(&w->out[2], 4, e);
+        if (!g)
+            return -1;
+        memcpy(g, &j.global.stored, 4);
+        w->result[2] = (struct result){g, 4, {0, 0, 1, 0, 1}};
+    }
     return 0;
 }
 
-const struct xform xform_encode = {.name = "encode", .streams = true, .box = encode_box};
+/* The blocks that are not exact, in order. */
+static int encode_finish(struct op *op, struct active *a, struct err *e)
+{
+    const struct scheme *s = op->to->scheme;
+    if (!op->tiles || !op->done.n.inexact)
+        return 0;
+    size_t cap = 0;
+    const uint64_t br = s->block_rows ? s->block_rows : op->m.rows, bc = s->block_cols ? s->block_cols : op->m.cols;
+    for (uint64_t i = 0; i < op->boxes; i++) {
+        const uint32_t *tile = (const uint32_t *)((const char *)a->box_data + i * op->box_data);
+        const struct box b = op_box(op, i);
+        const uint64_t nc = ceil_div(b.cols, bc), n = ceil_div(b.rows, br) * nc;
+        for (uint64_t k = 0; k < n; k++) {
+            if (!tile[k])
+                continue;
+            if (mem_grow((void **)&op->tile, &cap, op->ntiles + 1, sizeof *op->tile, e))
+                return -1;
+            op->tile[op->ntiles++] = (struct tile){b.batch, b.row + k / nc * br, b.col + k % nc * bc, tile[k]};
+        }
+    }
+    return 0;
+}
+
+const struct xform xform_encode = {.name = "encode", .streams = true, .box = encode_box, .finish = encode_finish};

@@ -60,13 +60,13 @@ static float f16_value(uint32_t code)
 }
 
 const struct num num_bf16 = {
-    .name = "bf16", .dtype = DT_BF16,
+    .name = "bf16", .dtype = DT_BF16, .bits = 16,
     .max = 0x1.fep127f, .min_normal = 0x1p-126f, .min = 0x1p-133f, .emax = 127, .mbits = 7,
     .encode = bf16_code, .decode = bf16_value,
 };
 
 const struct num num_f16 = {
-    .name = "f16", .dtype = DT_F16,
+    .name = "f16", .dtype = DT_F16, .bits = 16,
     .max = 65504, .min_normal = 0x1p-14f, .min = 0x1p-24f, .emax = 15, .mbits = 10,
     .encode = f16_code, .decode = f16_value,
 };

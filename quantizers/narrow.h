@@ -1,7 +1,11 @@
-/* The one rounding step that all small float formats share. */
+/* The steps that small formats share: rounding to a narrow float or to an
+ * integer, and the way back. */
 #ifndef OCTAVO_NARROW_H
 #define OCTAVO_NARROW_H
 
+#include "quantizers/num.h"
+
+#include <float.h>
 #include <stdint.h>
 
 /* Rounds an FP32 magnitude (bits, sign clear, not NaN) to a format with mbits
@@ -43,6 +47,43 @@ static inline uint8_t narrow_e4m3(uint32_t mag)
     const uint32_t code = narrow_rne(mag, 3, 7);
 
     return (uint8_t)(code > 0x7e ? 0x7e : code);
+}
+
+/* A format of `bits` bits in which every code is a number: what is too large
+ * saturates, the sign is kept, NaN is 0. */
+static inline uint32_t narrow_finite(float x, int bits, int mbits, int bias)
+{
+    const uint32_t u = f32_bits(x), mag = u & 0x7fffffff, max = ((uint32_t)1 << (bits - 1)) - 1;
+
+    if (mag > 0x7f800000)
+        return 0;
+    const uint32_t code = narrow_rne(mag, mbits, bias);
+    return u >> 31 << (bits - 1) | (code > max ? max : code);
+}
+
+/* The value of a code that is a number: the fields, moved to where FP32 has
+ * them, are the value times 2^(bias - 127), subnormal codes included. */
+static inline float widen(uint32_t code, int bits, int mbits, int bias)
+{
+    const uint32_t mag = code & (((uint32_t)1 << (bits - 1)) - 1), sign = code >> (bits - 1) << 31;
+
+    return f32_from(sign | mag << (23 - mbits)) * f32_from((uint32_t)(254 - bias) << 23);
+}
+
+/* Adding and taking away 1.5 * 2^23 leaves the integer nearest to x, ties to
+ * even, when |x| < 2^22; it needs FP32 arithmetic without extra precision. */
+_Static_assert(FLT_EVAL_METHOD == 0, "FP32 expressions must be evaluated in FP32");
+
+/* The integer nearest to x, ties to even, limited to lo..hi; NaN is 0. */
+static inline int narrow_int(float x, int lo, int hi)
+{
+    if (x != x)
+        return 0;
+    if (x > (float)hi)
+        return hi;
+    if (x < (float)lo)
+        return lo;
+    return (int)((x + 0x1.8p23f) - 0x1.8p23f);
 }
 
 #endif

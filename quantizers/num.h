@@ -13,37 +13,68 @@ static inline float f32_from(uint32_t u) { float x; memcpy(&x, &u, 4); return x;
 
 enum overflow {
     OVERFLOW_SATURATE, /* finite overflow and Inf give the largest finite code; NaN stays NaN */
-    OVERFLOW_NAN,      /* E4M3: overflow and Inf give NaN (torch <= 2.12); formats that have Inf
-                        * (E5M2, BF16, F16): Inf (IEEE); INT8: saturates all the same */
+    OVERFLOW_NAN,      /* E4M3, UE4M3 and the FNUZ formats: overflow and Inf give NaN (torch <= 2.12);
+                        * formats that have Inf (E5M2, HiF8, BF16, F16): Inf (IEEE); formats that
+                        * have neither (FP4, FP6, integers): saturate all the same */
 };
 
 /* Edges, decided once.  Parameters of the formats: OCP 8-bit Floating Point
- * Specification and OCP Microscaling Formats v1.0.
+ * Specification and OCP Microscaling Formats v1.0; Noune et al. 2022 (arXiv
+ * 2206.02915) for FNUZ; arXiv 2409.16626 for HiFloat8.
  *  - Rounding is to nearest, ties to the even code, also between the largest
  *    finite value and the one that would follow: 464 is 448 in E4M3, more than
- *    464 overflows; 61440 overflows in E5M2.
+ *    464 overflows; 61440 overflows in E5M2 and E5M2FNUZ, 248 in E4M3FNUZ.
+ *    Rounding follows from the value alone: there are no double roundings.
  *  - The sign of zero is kept; a value at or below half the smallest code is a
  *    zero with its sign.
  *  - NaN becomes 0x7F | sign in E4M3 and E5M2, a quiet NaN with the payload's
- *    upper bits in BF16 and F16, 0 in INT8.  NaN codes of the 8-bit formats
- *    decode to 0x7FC00000.
+ *    upper bits in BF16 and F16, 0 in formats without NaN (FP4, FP6, integers).
+ *    NaN codes of the 8-bit formats decode to 0x7FC00000.
+ *  - FNUZ formats ("finite, no negative zero") have one NaN, 0x80, where -0
+ *    would be: zero has no sign, and code 0 is never given one.
+ *  - e2m1-down is E2M1 as DeepGEMM (deep_gemm/utils/math.py) and ModelOpt's MXFP4
+ *    round it: ties go down in magnitude (0.75 is 0.5).  Zero has no sign, as in
+ *    DeepGEMM; ModelOpt makes code 8 of every zero.  Decodes as E2M1.
+ *  - UE4M3, NVFP4's scale, is E4M3 without its sign: NaN is 0x7F, a negative
+ *    value of any size 0.  Bit 7 is no part of the code.
  *  - UE8M0, the exception, rounds up, as scales must not shrink: encode gives
  *    the smallest power of two that is not below |x|; 0 and all up to 2^-127
  *    give code 0, (2^-127, 2^-126] code 1; above 2^127 and Inf give 254 when
  *    saturating, else 255; NaN gives 255.
- *  - INT8 codes are two's complement; -128 decodes but is never made. */
+ *  - INT8 and INT4 codes are two's complement; -128 and -8 decode, but are never
+ *    made, so that negating a tensor negates its codes.  int4-full does make -8
+ *    (compressed-tensors: scale amax / 7.5, codes clamped to -8..7).
+ *  - HiF8 rounds to nearest with ties away from zero (the mode "TA"; Ascend's
+ *    CAST_ROUND): less than 2^-23 is 0, from 1.25 * 2^15 on overflows.  One zero,
+ *    0x00.  NaN is 0x80, but 0 when saturating, as Ascend's saturating casts
+ *    have it.  The largest finite code is 0x6E, 0x6F is Inf; magnitudes are not
+ *    in the order of codes. */
 struct num {
     const char *name;
-    enum dtype dtype;
-    float max, min_normal, min;
-    int emax, mbits;                 /* floor(log2 max), mantissa bits */
+    enum dtype dtype;                /* what stores it; E1M2 lies in the bits of F4 */
+    int bits;                        /* of a code: encode sets no others, decode ignores others */
+    float max, min_normal, min;      /* largest and smallest positive magnitudes */
+    int emax, mbits;                 /* floor(log2 max), mantissa bits (the most there are) */
     uint32_t (*encode)(float x, enum overflow o);
     float (*decode)(uint32_t code);
 };
 extern const struct num num_e4m3, num_e5m2, num_ue8m0, num_bf16, num_f16, num_f32, num_int8;
-/* The number format of a storage type, NULL when it is not one (BOOL, I64 ...). */
+extern const struct num num_e4m3fnuz, num_e5m2fnuz, num_hif8, num_ue4m3;
+extern const struct num num_e2m1, num_e2m1_down, num_e1m2, num_e2m3, num_e3m2;
+extern const struct num num_int4, num_int4_full;
+/* The number format of a storage type, NULL when it is not one (BOOL, I64 ...).
+ * Where several lie in the same type it is the plain one: F8_E4M3 is E4M3, F4
+ * is E2M1, I4 is INT4; the others have to be named. */
 const struct num *num_find(enum dtype t);
+/* By name: "e2m1-down", "ue4m3", "int4-full" ...; NULL when there is none. */
+const struct num *num_named(const char *name);
 extern const struct num *const num_table[]; /* all, NULL-terminated: tests iterate it */
+
+/* n elements of a format of at most 8 bits, one code per byte.  The results are
+ * those of encode and decode; what is faster is a table, made at the first use
+ * of a format (64 KiB for each enum overflow; 1 KiB to decode).  Any thread. */
+void num_encode_row(const struct num *f, const float *x, uint8_t *codes, size_t n, enum overflow o);
+void num_decode_row(const struct num *f, const uint8_t *codes, float *x, size_t n);
 
 /* Direct names for the hot and the common ones. */
 uint8_t e4m3_encode(float x, enum overflow o);

@@ -9,7 +9,8 @@
 #include "quantizers/box.h"
 #include "quantizers/kern.h"
 #include "quantizers/rules.h"
-#include "quantizers/scale.h"
+#include "quantizers/encoding.h"
+#include "quantizers/values.h"
 
 /* What happened to the values of a tensor. */
 enum verdict { VERDICT_EXACT, VERDICT_ROUNDED, VERDICT_SATURATED };
@@ -21,14 +22,7 @@ struct outcome {
 };
 enum verdict outcome_verdict(const struct outcome *o);
 
-/* How to encode. */
-struct encoding {
-    const struct scheme *scheme;
-    const struct scale_rule *rule;          /* scheme->scale is F8_E8M0 */
-    const struct scale_rule_f32 *rule_f32;  /* scheme->scale is F32 */
-    bool saturate_nonfinite;                /* else NaN or Inf in a weight is an error */
-};
-
+enum { OP_OUT = 4 };
 struct op;
 /* Results of one box, written by the caller at its turn. */
 struct result {
@@ -39,14 +33,14 @@ struct result {
 /* A worker's memory. */
 struct work {
     const struct kern *k;
-    struct scratch in, out[3], tmp, f32[2];
-    struct result result[3];
+    struct scratch in, out[OP_OUT], tmp, f32[2], row;
+    struct result result[OP_OUT];
     struct outcome n;      /* counts of this box */
     float amax;            /* of this box, in a measuring pass */
 };
 /* An op that is being run. */
 struct active {
-    const uint8_t *side;   /* in[1] (or in[0] of a transform that streams nothing), whole, row-major */
+    const uint8_t *side[SIDE_COUNT]; /* whole and row-major; in[0] of a transform that streams nothing is side[0] */
     float amax;            /* over the tensor, once the measuring pass is over */
     void *box_data;        /* op->box_data bytes per box, zeroed: for sums that must combine in box order */
 };
@@ -59,19 +53,37 @@ struct xform {
     /* After the last box; may be NULL. */
     int (*finish)(struct op *op, struct active *a, struct err *e);
 };
-extern const struct xform xform_copy, xform_encode, xform_decode, xform_rescale, xform_zero, xform_check_zero;
+extern const struct xform xform_copy, xform_encode, xform_decode, xform_rescale, xform_requant, xform_codes, xform_global,
+    xform_zero, xform_known, xform_check_zero;
+
+/* A block with values that changed. */
+struct tile {
+    uint64_t batch, row, col;
+    uint32_t inexact;
+};
 
 struct op {
     const struct xform *x;
-    const struct model *src;
-    size_t in[2];
+    const struct model *src;       /* the plan's, or one that has better values */
+    size_t place;                  /* the tensor of the plan's source that this op is for */
+    size_t in[1 + SIDE_COUNT];     /* tensors of src */
     unsigned nin;
-    size_t out[3];                 /* indices of plan outputs */
+    unsigned side[SIDE_COUNT];     /* which of in[] it is; 0: there is none */
+    struct view view;              /* of in[0] */
+    const struct group *from;      /* of in[0], or NULL */
+    size_t out[OP_OUT];            /* indices of plan outputs */
     unsigned nout;
-    const struct scheme *from;     /* of in[0], or NULL */
     const struct encoding *to;     /* encode */
     enum dtype dtype;              /* decode: float type; rescale and encode: type of the scale as stored */
+    struct view coded;             /* encode: how the codes lie in their tensor, and the type of its elements */
+    enum dtype unit;
+    bool divides;                  /* encode: the second-level scale is stored as its inverse; global: invert it */
+    bool tiles;                    /* encode: count what is inexact per block (box_data) */
+    struct tile *tile;             /* the blocks that were not, once the op is done (free()) */
+    size_t ntiles;
     uint32_t repeat[2];            /* rescale: output (r, c) is input (r / repeat[0], c / repeat[1]) */
+    enum dtype scale;              /* rescale: type of the scales that are read */
+    int shift;                     /* rescale: 1 doubles every scale (E4M3FNUZ) */
     bool pow2;                     /* rescale: every scale must be a power of two 2^-126..2^127 */
     struct matrix m;               /* what is cut into boxes */
     uint64_t box_rows, box_cols, boxes;
@@ -85,9 +97,8 @@ struct op {
 
 struct output {                    /* an output tensor */
     struct tensor t;               /* t.size is as it lies; t.stored its layout */
-    enum part part;
+    struct out_tensor as;          /* the same, for conventions */
     size_t op;
-    const struct scheme *scheme;   /* of a weight or scale */
 };
 
 struct plan {
@@ -101,14 +112,23 @@ struct plan {
     uint64_t bytes_in, bytes_out;
     uint64_t held;                 /* peak bytes of source tensors that a stream makes us hold */
     uint64_t box_bytes;            /* largest memory one worker needs */
+    const char **fate;             /* per source tensor: what became of it when no op takes it, or NULL */
+    size_t second;                 /* weights that are rounded a second time, and the first of them */
+    const char *second_name;
     const char **note;             /* one sentence each: kept, skipped and why */
     size_t nnotes, note_cap;
 };
 
 /* What the verbs want. */
 struct wanted {
-    const struct encoding *to;            /* quantize; NULL: leave quantized what is */
+    const struct encoding *to;            /* quantize: what rules do not say otherwise; NULL: leave quantized what is */
     const struct convention *convention;  /* names of outputs; NULL: as in the source */
+    enum activation activation;           /* what is done to activations, when the user said it */
+    bool activation_given;
+    const struct model *activations;      /* scales of static activations, or NULL */
+    const struct model *better;           /* random: weights to encode instead of codes that would be rounded again, or NULL */
+    bool requantize;                      /* rounding a second time is allowed */
+    bool dry_run;                         /* nothing will be written: what would be refused becomes a note */
     const struct target *target;          /* for messages */
     const struct target_form *fit;        /* quantize --target: its row and column multiples are honoured */
     const struct rules *rules;            /* what is quantized (to != NULL), else what is taken */
@@ -123,7 +143,7 @@ int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct 
 /* The columns and rows that a box of this op must respect. */
 struct grain {
     uint64_t rows, cols;           /* boxes start at multiples of these; 0: the whole extent */
-    enum dtype in;                 /* type read, for sizes */
+    struct view in;                /* of what is read, for sizes */
     const struct stored *from, *to;
     bool stream;                   /* in[0] comes from a pipe, box by box: full rows only */
 };
@@ -131,16 +151,16 @@ struct grain {
 const struct stored *grain_of(const struct tensor *t);
 /* Cuts op->m into boxes of a few MiB with few reads and writes each. */
 int op_cut(struct op *op, const struct grain *g, struct err *e) MUST_USE;
+/* Box i of an op, counted row of boxes by row of boxes. */
+struct box op_box(const struct op *op, uint64_t i);
 /* True when this op's first input is processed as it arrives on a stream (else it is held in memory). */
 bool op_streams(const struct op *op);
-/* The input that arrives last. */
-size_t op_last(const struct op *op);
-struct op *plan_op(struct plan *p, const struct xform *x, struct err *e);
-struct output *plan_output(struct plan *p, size_t op, const struct out_tensor *t, struct err *e);
+/* The input that arrives last, of those that are tensors of src. */
+size_t op_last(const struct op *op, const struct model *src);
+/* A new op; the next outputs are its. */
+struct op *plan_op(struct plan *p, const struct xform *x, const struct model *src, size_t place, struct err *e);
+struct output *plan_output(struct plan *p, const struct out_tensor *as, struct err *e);
 int plan_note(struct plan *p, const char *text, struct err *e) MUST_USE;
 void plan_free(struct plan *p);
-
-/* Value i of a scale tensor (F32, BF16, F16 values; U8, F8_E8M0 codes). */
-float scale_value(const uint8_t *p, enum dtype t, uint64_t i);
 
 #endif

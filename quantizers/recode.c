@@ -1,8 +1,9 @@
 /* The transforms that change no value: copies of codes, scales in another
  * type or at a finer granularity, and offsets that are all zero. */
-#include "quantizers/plan.h"
+#include "quantizers/encode.h"
 
 #include <math.h>
+#include <string.h>
 
 static int copy_box(const struct op *op, struct active *a, unsigned pass, uint64_t index, const struct box *b,
                     const uint8_t *in, size_t stride, struct work *w, struct err *e)
@@ -47,6 +48,83 @@ static int check_zero_box(const struct op *op, struct active *a, unsigned pass, 
 
 const struct xform xform_check_zero = {.name = "check", .streams = true, .box = check_zero_box};
 
+/* Bytes that were known when the plan was made (op->ctx). */
+static int known_box(const struct op *op, struct active *a, unsigned pass, uint64_t index, const struct box *b,
+                     const uint8_t *in, size_t stride, struct work *w, struct err *e)
+{
+    (void)a, (void)pass, (void)index, (void)in, (void)stride, (void)e;
+    w->result[0] = (struct result){(const uint8_t *)op->ctx + b->col, b->cols, *b};
+    return 0;
+}
+
+const struct xform xform_known = {.name = "known", .streams = false, .box = known_box};
+
+/* ---- codes ------------------------------------------------------------------- */
+
+/* E4M3FN to E4M3FNUZ: the same byte is half the value, and -0 is NaN there. */
+static int to_fnuz(const struct op *op, uint8_t *code, size_t n, struct err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        if ((code[i] & 0x7f) == 0x7f)
+            return err_set(e, ERR_INPUT, "%s: tensor '%s' holds NaN, for whose code FNUZ has a number", op->src->path,
+                           op->src->t[op->in[0]].name);
+        code[i] = code[i] == 0x80 ? 0 : code[i];
+    }
+    return 0;
+}
+
+/* The same codes in another packing, or in a format in which they mean the same up to the scale. */
+static int codes_box(const struct op *op, struct active *a, unsigned pass, uint64_t index, const struct box *b,
+                     const uint8_t *in, size_t stride, struct work *w, struct err *e)
+{
+    (void)a, (void)pass, (void)index;
+    const size_t width = view_row_bytes(&op->coded, b->cols), unit = dtype_table[op->unit].block_bytes;
+    uint8_t *out = scratch_get(&w->out[0], b->rows * width, e), *code = scratch_get(&w->row, b->cols + 8, e);
+    if (!out || !code)
+        return -1;
+    for (size_t r = 0; r < b->rows; r++) {
+        values_codes(&op->view, in + r * stride, b->cols, code);
+        if (op->view.elem != op->coded.elem && to_fnuz(op, code, b->cols, e))
+            return -1;
+        encode_pack(&op->coded, code, b->cols, out + r * width);
+    }
+    struct box at = *b;
+    if (op->coded.packing != PACK_PLAIN) {
+        at.col = view_row_bytes(&op->coded, b->col) / unit;
+        at.cols = width / unit;
+    }
+    w->result[0] = (struct result){out, width, at};
+    w->n.elems = b->rows * b->cols;
+    return 0;
+}
+
+const struct xform xform_codes = {.name = "codes", .streams = true, .box = codes_box};
+
+/* ---- scales ------------------------------------------------------------------ */
+
+/* A second-level scale, as it is or (divides) inverted: rounded once, by at most 6e-8 of itself. */
+static int global_box(const struct op *op, struct active *a, unsigned pass, uint64_t index, const struct box *b,
+                      const uint8_t *in, size_t stride, struct work *w, struct err *e)
+{
+    (void)pass, (void)index, (void)in, (void)stride;
+    float *out = scratch_get(&w->out[0], b->cols * 4, e);
+    const struct tensor *t = &op->src->t[op->in[0]];
+    if (!out)
+        return -1;
+    for (uint64_t c = 0; c < b->cols; c++) {
+        const float x = scale_value(a->side[SIDE_SCALE], t->dtype, b->row * op->m.cols + b->col + c);
+        if (!(x > 0) || isinf(x))
+            return err_set(e, ERR_INPUT, "%s: tensor '%s': the second-level scale is %g", op->src->path, t->name, (double)x);
+        out[c] = op->divides ? (float)(1 / (double)x) : x;
+        w->n.n.inexact += op->divides && (double)out[c] * (double)x != 1;
+    }
+    w->n.elems = b->cols;
+    w->result[0] = (struct result){out, b->cols * 4, *b};
+    return 0;
+}
+
+const struct xform xform_global = {.name = "global", .streams = false, .box = global_box};
+
 static bool is_code(enum dtype t) { return t == DT_U8 || t == DT_F8_E8M0; }
 
 static int scale_error(const struct op *op, uint64_t r, uint64_t c, float value, const char *what, struct err *e)
@@ -56,12 +134,32 @@ static int scale_error(const struct op *op, uint64_t r, uint64_t c, float value,
                    t->name, (unsigned long long)r, (unsigned long long)c, (double)value, what);
 }
 
+/* One scale into the type of the output; false when that does not hold it exactly. */
+static bool put_scale(const struct op *op, float value, int code, uint8_t *y)
+{
+    uint16_t h = 0;
+    if (op->scale == DT_F8_E4M3) {
+        *y = e4m3_encode(value, OVERFLOW_SATURATE);
+        return e4m3_decode(*y) == value;
+    }
+    if (is_code(op->dtype)) {
+        *y = (uint8_t)code;
+        return true;
+    }
+    if (op->dtype == DT_F32)
+        return memcpy(y, &value, 4), true;
+    if (op->dtype == DT_BF16 || op->dtype == DT_F16)
+        h = op->dtype == DT_BF16 ? bf16_encode(value) : f16_encode(value);
+    memcpy(y, &h, 2);
+    return (op->dtype == DT_BF16 ? bf16_decode(h) : f16_decode(h)) == value;
+}
+
 /* One scale in another type, only when that is exact. */
 static int rescale_box(const struct op *op, struct active *a, unsigned pass, uint64_t index, const struct box *b,
                        const uint8_t *in, size_t stride, struct work *w, struct err *e)
 {
     (void)pass, (void)index, (void)in, (void)stride;
-    const struct tensor *t = &op->src->t[op->in[0]];
+    const uint8_t *side = a->side[SIDE_SCALE];
     size_t esize = row_bytes(op->dtype, 1);
     /* The source's matrix of scales, whatever its rank says: [N] and [N,1] hold the same. */
     uint64_t rows = ceil_div(op->m.rows, op->repeat[0]), cols = ceil_div(op->m.cols, op->repeat[1]);
@@ -72,21 +170,16 @@ static int rescale_box(const struct op *op, struct active *a, unsigned pass, uin
         for (uint64_t c = 0; c < b->cols; c++, y += esize) {
             uint64_t sr = (b->row + r) / op->repeat[0], sc = (b->col + c) / op->repeat[1];
             uint64_t i = (b->batch * rows + sr) * cols + sc;
-            float value = scale_value(a->side, t->dtype, i);
-            int code = is_code(t->dtype) ? a->side[i] : ue8m0_exact(value);
+            float value = scale_value(side, op->scale, i) * (op->shift ? 2 : 1);
+            int code = is_code(op->scale) ? side[i] + op->shift : ue8m0_exact(value);
+            /* A code that stays a code may be 0; what is made here may not. */
+            const int least = is_code(op->scale) && is_code(op->dtype) ? 0 : 1;
             if (isnan(value) || isinf(value) || value < 0)
                 return scale_error(op, sr, sc, value, "is no scale", e);
-            if ((op->pow2 || is_code(op->dtype)) && (code < 1 || code > 254))
+            if ((op->pow2 || is_code(op->dtype)) && (code < least || code > 254))
                 return scale_error(op, sr, sc, value, "is not a power of two in 2^-126..2^127, so it cannot become "
-                                   "UE8M0 exactly (dequantize and quantize again, which rounds a second time)", e);
-            uint16_t h = bf16_encode(value);
-            if (is_code(op->dtype))
-                *y = (uint8_t)code;
-            else if (op->dtype == DT_F32)
-                memcpy(y, &value, 4);
-            else if (op->dtype == DT_BF16 && bf16_decode(h) == value)
-                memcpy(y, &h, 2);
-            else
+                                   "UE8M0 exactly (--spool lets that be seen and handled before anything is written)", e);
+            if (!put_scale(op, value, code, y))
                 return scale_error(op, sr, sc, value, "does not fit the type of the output exactly", e);
         }
     w->result[0] = (struct result){out, b->cols * esize, *b};

@@ -41,10 +41,61 @@ static char *trim(char *s)
     return s;
 }
 
-int rules_file(struct rules *r, const char *path, const char *scheme, struct err *e)
+static const struct { const char *word; enum action action; enum dtype dtype; } words[] = {
+    {"quantize", ACTION_QUANTIZE, DT_COUNT}, {"keep", ACTION_KEEP, DT_COUNT}, {"drop", ACTION_DROP, DT_COUNT},
+    {"bf16", ACTION_DECODE, DT_BF16},        {"f16", ACTION_DECODE, DT_F16},  {"f32", ACTION_DECODE, DT_F32},
+};
+enum { WORDS = sizeof words / sizeof *words };
+
+/* "mxfp8 floor": a scheme and perhaps a rule. */
+static const struct encoding *read_encoding(struct rules *r, const char *origin, char *what, struct err *e)
 {
-    static const struct { const char *word; enum action action; } words[] = {
-        {"quantize", ACTION_QUANTIZE}, {"keep", ACTION_KEEP}, {"drop", ACTION_DROP}};
+    char *rule = what + strcspn(what, " \t");
+    if (*rule)
+        *rule++ = 0;
+    rule = trim(rule);
+    const struct scheme *s = scheme_find(what);
+    if (!s) {
+        (void)err_set(e, ERR_USAGE, "%s: '%s' is neither quantize, keep, drop, bf16, f16, f32 nor a scheme", origin, what);
+        return NULL;
+    }
+    struct encoding *to = arena_alloc(&r->mem, sizeof *to, e);
+    if (to && !encoding_make(to, s, *rule ? rule : NULL, e))
+        return to;
+    if (to)
+        err_prefix(e, "%s", origin);
+    return NULL;
+}
+
+static int read_rule(struct rules *r, const char *origin, char *line, bool schemes, struct err *e)
+{
+    char *eq = strrchr(line, '=');
+    if (!eq)
+        return err_set(e, ERR_USAGE, "%s: '%s' is no rule (PATTERN = quantize|keep|drop%s)", origin, line,
+                       schemes ? "|SCHEME" : "");
+    *eq = 0;
+    const char *pattern = trim(line);
+    char *what = trim(eq + 1);
+    if (!*pattern)
+        return err_set(e, ERR_USAGE, "%s: a rule without a pattern", origin);
+    for (size_t i = 0; i < WORDS; i++)
+        if (!strcmp(what, words[i].word) && (schemes || words[i].action != ACTION_DECODE)) {
+            if (rules_add(r, pattern, words[i].action, origin, e))
+                return -1;
+            r->r[r->n - 1].dtype = words[i].dtype;
+            return 0;
+        }
+    if (!schemes)
+        return err_set(e, ERR_USAGE, "%s: '%s' is neither quantize, keep nor drop", origin, what);
+    const struct encoding *to = read_encoding(r, origin, what, e);
+    if (!to || rules_add(r, pattern, ACTION_QUANTIZE, origin, e))
+        return -1;
+    r->r[r->n - 1].to = to;
+    return 0;
+}
+
+int rules_file(struct rules *r, const char *path, bool schemes, struct err *e)
+{
     size_t n;
     char *text = io_read_file(path, 1 << 24, &n, e);
     if (!text)
@@ -59,41 +110,43 @@ int rules_file(struct rules *r, const char *path, const char *scheme, struct err
         if (hash)
             *hash = 0;
         line = trim(line);
-        if (!*line)
-            continue;
         char origin[512];
         snprintf(origin, sizeof origin, "%s:%d", path, number);
-        char *eq = strrchr(line, '=');
-        if (!eq) {
-            result = err_set(e, ERR_USAGE, "%s: '%s' is no rule (PATTERN = quantize|keep|drop)", origin, line);
-            break;
-        }
-        *eq = 0;
-        const char *pattern = trim(line), *word = trim(eq + 1);
-        enum action a = scheme && !strcmp(word, scheme) ? ACTION_QUANTIZE : ACTION_DEFAULT;
-        for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-            if (!strcmp(word, words[i].word))
-                a = words[i].action;
-        if (!*pattern)
-            result = err_set(e, ERR_USAGE, "%s: a rule without a pattern", origin);
-        else if (a == ACTION_DEFAULT)
-            result = err_set(e, ERR_USAGE, "%s: '%s' is neither quantize, keep, drop nor the scheme of this run"
-                             " (%s)", origin, word, scheme ? scheme : "none");
-        else
-            result = rules_add(r, pattern, a, origin, e);
+        if (*line)
+            result = read_rule(r, origin, line, schemes, e);
     }
     free(text);
     return result;
 }
 
-enum action rules_match(const struct rules *r, const char *name)
+const struct rule *rules_find(const struct rules *r, const char *name)
 {
     for (size_t i = 0; r && i < r->n; i++) {
         const struct rule *x = &r->r[i];
         if (x->regex ? !regexec(x->regex, name, 0, NULL, 0) : !fnmatch(x->pattern, name, 0))
-            return x->action;
+            return x;
     }
-    return ACTION_DEFAULT;
+    return NULL;
+}
+
+enum action rules_match(const struct rules *r, const char *name)
+{
+    const struct rule *x = rules_find(r, name);
+    return x ? x->action : ACTION_DEFAULT;
+}
+
+int rules_print(const struct rules *r, struct buf *text, struct err *e)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        const struct rule *x = &r->r[i];
+        const char *what = x->to ? x->to->scheme->name : "", *rule = x->to ? encoding_rule(x->to) : "";
+        for (size_t k = 0; !x->to && k < WORDS; k++)
+            if (words[k].action == x->action && (x->action != ACTION_DECODE || words[k].dtype == x->dtype))
+                what = words[k].word;
+        if (buf_printf(text, e, "%s = %s%s%s\n", x->pattern, what, *rule ? " " : "", rule))
+            return -1;
+    }
+    return 0;
 }
 
 /* Names of the field for what every published FP8 checkpoint leaves alone
@@ -142,6 +195,17 @@ bool rules_default(const struct tensor *t, const char **why)
         if (!fnmatch(kept[i].pattern, t->name, 0))
             *why = kept[i].why;
     return !*why;
+}
+
+int rules_print_defaults(const struct encoding *to, struct buf *text, struct err *e)
+{
+    if (buf_printf(text, e, "# by default matrices of linear layers (X.weight, stacks of experts) are quantized, but not:\n"))
+        return -1;
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (buf_printf(text, e, "%s = keep  # %s\n", kept[i].pattern, kept[i].why))
+            return -1;
+    const char *rule = encoding_rule(to);
+    return buf_printf(text, e, "*.weight = %s%s%s\n", to->scheme->name, *rule ? " " : "", rule);
 }
 
 void rules_free(struct rules *r)

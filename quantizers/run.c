@@ -19,7 +19,7 @@
 
 struct state {                 /* of one op */
     struct active a;
-    void *side;
+    void *side[SIDE_COUNT];
     uint64_t done;             /* boxes of all passes that are finished */
     bool open, held_in;
 };
@@ -108,21 +108,18 @@ static int advance(struct run *r, size_t last, bool streams, struct err *e)
     return 0;
 }
 
-/* The whole of a tensor, row-major, in memory of its own. */
-static void *whole_tensor(const struct source *s, struct scratch *tmp, struct err *e)
+/* Input i of an op, whole: held, or read into memory that the op owns. */
+static int open_side(struct run *r, size_t op_index, unsigned input, enum side to, struct scratch *tmp, struct err *e)
 {
-    const struct tensor *t = &s->model->t[s->index];
-    struct matrix m = tensor_matrix(t);
-    size_t width = row_bytes(t->dtype, m.cols);
-    uint8_t *p = mem_alloc(m.batch * m.rows, width, e);
-    for (uint64_t i = 0; p && i < m.batch; i++) {
-        struct box b = {i, 0, m.rows, 0, m.cols};
-        if (box_read(s, &b, p + i * m.rows * width, width, tmp, e)) {
-            free(p);
-            return NULL;
-        }
-    }
-    return p;
+    const struct op *op = &r->p->op[op_index];
+    struct state *st = &r->st[op_index];
+    const size_t i = op->in[input];
+    struct source s = {op->src, i, op->src == r->p->src ? r->held[i] : NULL, NULL};
+    if (s.held && !s.model->t[i].stored)
+        st->a.side[to] = s.held;
+    else
+        st->a.side[to] = st->side[to] = box_whole(&s, tmp, e);
+    return st->a.side[to] ? 0 : -1;
 }
 
 static int open_op(struct run *r, size_t i, struct scratch *tmp, struct err *e)
@@ -131,45 +128,37 @@ static int open_op(struct run *r, size_t i, struct scratch *tmp, struct err *e)
     struct state *st = &r->st[i];
     st->open = true;
     bool random = r->p->src->random;
-    if (!random && op->nin && advance(r, op_last(op), op_streams(op), e))
+    if (!random && op->nin && advance(r, op_last(op, r->p->src), op_streams(op), e))
         return -1;
     if (op->box_data && !(st->a.box_data = mem_alloc(op->boxes, op->box_data, e)))
         return -1;
-    unsigned side = op->x->streams ? 1 : 0;
-    if (op->nin <= side)
-        return 0;
-    struct source s = {r->p->src, op->in[side], r->held[op->in[side]]};
-    if (s.held && !s.model->t[s.index].stored)
-        st->a.side = s.held;
-    else
-        st->a.side = st->side = whole_tensor(&s, tmp, e);
-    return st->a.side ? 0 : -1;
+    if (!op->x->streams && op->nin && open_side(r, i, 0, SIDE_SCALE, tmp, e))
+        return -1;
+    for (int s = 0; s < SIDE_COUNT; s++)
+        if (op->side[s] && open_side(r, i, op->side[s], (enum side)s, tmp, e))
+            return -1;
+    return 0;
 }
 
 static void close_op(struct run *r, size_t i)
 {
     struct state *st = &r->st[i];
-    for (unsigned k = 0; k < r->p->op[i].nin; k++) {
+    for (unsigned k = 0; k < r->p->op[i].nin && r->p->op[i].src == r->p->src; k++) {
         free(r->held[r->p->op[i].in[k]]);
         r->held[r->p->op[i].in[k]] = NULL;
     }
-    free(st->side);
+    for (int k = 0; k < SIDE_COUNT; k++) {
+        free(st->side[k]);
+        st->side[k] = NULL;
+    }
     free(st->a.box_data);
-    st->side = st->a.box_data = NULL;
+    st->a.box_data = NULL;
 }
 
-static struct box box_at(const struct op *op, uint64_t index)
+/* Bytes of cols columns of a row of the first input. */
+static size_t in_bytes(const struct op *op, uint64_t cols)
 {
-    uint64_t nc = ceil_div(op->m.cols, op->box_cols), nr = ceil_div(op->m.rows, op->box_rows);
-    struct box b = {.batch = index / nc / nr, .row = index / nc % nr * op->box_rows, .col = index % nc * op->box_cols};
-    b.rows = min_u64(op->box_rows, op->m.rows - b.row);
-    b.cols = min_u64(op->box_cols, op->m.cols - b.col);
-    return b;
-}
-
-static enum dtype in_type(const struct op *op)
-{
-    return op->flat ? DT_U8 : op->src->t[op->in[0]].dtype;
+    return op->flat ? cols : view_row_bytes(&op->view, cols);
 }
 
 /* Bytes of a tensor in row-major order: whole elements where it is strided. */
@@ -186,20 +175,21 @@ static const uint8_t *fetch(struct run *r, const struct claim *c, struct work *w
 {
     const struct op *op = &r->p->op[c->op];
     size_t i = op->in[0];
-    struct source s = {r->p->src, i, r->held[i]};
-    size_t width = row_bytes(in_type(op), c->b.cols);
+    struct model *m = (struct model *)op->src;
+    struct source s = {m, i, m == r->p->src ? r->held[i] : NULL, &op->view};
+    size_t width = in_bytes(op, c->b.cols);
     *stride = width;
     if (s.held && !s.model->t[i].stored) { /* in place */
-        size_t pitch = row_bytes(in_type(op), op->m.cols);
+        size_t pitch = in_bytes(op, op->m.cols);
         *stride = pitch;
-        return s.held + (c->b.batch * op->m.rows + c->b.row) * pitch + row_bytes(in_type(op), c->b.col);
+        return s.held + (c->b.batch * op->m.rows + c->b.row) * pitch + in_bytes(op, c->b.col);
     }
     uint8_t *p = scratch_get(&w->in, c->b.rows * width, e);
     if (!p)
         return NULL;
     if (op->flat ? read_flat(&s, c->b.col, p, c->b.cols, &w->tmp, e) : box_read(&s, &c->b, p, width, &w->tmp, e))
         return NULL;
-    if (!r->p->src->random && r->digest && !s.held) {
+    if (!m->random && r->digest && !s.held) {
         if (c->box == 0)
             sha256_init(&r->sha);
         sha256_put(&r->sha, p, c->b.rows * width);
@@ -233,7 +223,7 @@ static int put_results(struct run *r, const struct claim *c, struct work *w, str
 /* A whole plain tensor from file to file never enters this process. */
 static bool by_kernel(const struct run *r, const struct op *op)
 {
-    return r->sink && !r->sink->ordered && r->p->src->random && op->x == &xform_copy && op->flat
+    return r->sink && !r->sink->ordered && op->src->random && op->x == &xform_copy && op->flat
         && tensor_is_flat(&op->src->t[op->in[0]]);
 }
 
@@ -270,7 +260,7 @@ static bool claim_copy(struct run *r, struct claim *c, bool last)
             break;
     if (r->copy_op == p->nops || (!last && (r->writing || r->waiting)))
         return false;
-    *c = (struct claim){r->copy_op, 0, r->copy_box, LAST_TICKET, box_at(&p->op[r->copy_op], r->copy_box), !r->writing};
+    *c = (struct claim){r->copy_op, 0, r->copy_box, LAST_TICKET, op_box(&p->op[r->copy_op], r->copy_box), !r->writing};
     r->writing = true;
     r->copy_box++;
     return true;
@@ -299,7 +289,7 @@ static bool claim_next(struct run *r, struct claim *c, struct work *w, struct er
             pthread_cond_wait(&r->change, &r->lock); /* all of the measuring pass is claimed already */
             continue;
         }
-        *c = (struct claim){r->op, r->pass, r->box, r->ticket, box_at(op, r->box), false};
+        *c = (struct claim){r->op, r->pass, r->box, r->ticket, op_box(op, r->box), false};
         if (!r->st[r->op].open && open_op(r, r->op, &w->tmp, e)) {
             *failed = -1;
             fail(r, c, e); /* at once: nobody may claim another box of this op */
@@ -324,7 +314,7 @@ static void account(struct run *r, const struct claim *c, const struct work *w)
     if (w->amax > st->a.amax)
         st->a.amax = w->amax;
     if (op->nin)
-        r->bytes += c->pass ? 0 : c->b.rows * row_bytes(in_type(op), c->b.cols);
+        r->bytes += c->pass ? 0 : c->b.rows * in_bytes(op, c->b.cols);
     st->done++;
 }
 
@@ -384,7 +374,7 @@ static bool can_wait(const struct run *r, const struct claim *c, const struct wo
 static int write_box(struct run *r, struct claim *c, struct work *w, struct late *l, struct err *e)
 {
     if (r->writing && !l->full) {
-        struct scratch out[3];
+        struct scratch out[OP_OUT];
         memcpy(out, l->w.out, sizeof out);
         l->c = *c;
         l->w = *w;
@@ -468,7 +458,8 @@ static void work_free(struct work *w)
 {
     scratch_free(&w->in);
     scratch_free(&w->tmp);
-    for (int i = 0; i < 3; i++)
+    scratch_free(&w->row);
+    for (int i = 0; i < OP_OUT; i++)
         scratch_free(&w->out[i]);
     for (int i = 0; i < 2; i++)
         scratch_free(&w->f32[i]);
@@ -493,7 +484,7 @@ static void *worker(void *arg)
     pthread_cond_broadcast(&r->change);
     pthread_mutex_unlock(&r->lock);
     work_free(&w);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < OP_OUT; i++)
         scratch_free(&l.w.out[i]);
     return NULL;
 }
@@ -503,7 +494,7 @@ static void report(struct run *r)
     struct progress p = {r->bytes, r->p->bytes_in, ""};
     size_t i = r->op < r->p->nops ? r->op : r->p->nops - 1;
     if (r->p->nops)
-        p.name = r->p->src->t[r->p->op[i].in[0]].name;
+        p.name = r->p->src->t[r->p->op[i].place].name;
     pthread_mutex_unlock(&r->lock);
     r->opt->progress(r->opt->progress_ctx, &p);
     pthread_mutex_lock(&r->lock);
@@ -563,7 +554,7 @@ int run_plan(struct plan *p, struct sink *sink, const size_t *slot, const struct
     pthread_cond_init(&r.change, NULL);
     pthread_cond_init(&r.idle, NULL);
     for (size_t i = 0; !result && i < p->nops; i++)
-        for (unsigned k = 0; k < p->op[i].nin; k++)
+        for (unsigned k = 0; k < p->op[i].nin && p->op[i].src == p->src; k++)
             r.used[p->op[i].in[k]] = true;
     if (!result)
         start_workers(&r);

@@ -20,6 +20,7 @@ struct scale_rule {
      * makes of them is what its project does, where that is defined, else 255.
      * elem gives max, emax and mbits; rules for one format do not look at it. */
     uint8_t (*code)(float amax, const struct num *elem);
+    const char *num;      /* the number format of its elements, when that is not the plain one (num_named) */
 };
 extern const struct scale_rule scale_rules[];
 extern const size_t scale_rule_count;
@@ -33,9 +34,10 @@ uint8_t scale_smallest(float amax, const struct num *elem);
  * rule's title says. */
 struct scale_rule_f32 {
     const char *name, *title, *source;
-    enum dtype elem;      /* DT_F8_E4M3 or DT_I8 */
+    enum dtype elem;
     bool default_;
     float (*scale)(float amax);
+    const char *num;      /* as above */
 };
 extern const struct scale_rule_f32 scale_rules_f32[];
 extern const size_t scale_rule_f32_count;

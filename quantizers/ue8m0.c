@@ -41,7 +41,7 @@ static float decode(uint32_t code)
 }
 
 const struct num num_ue8m0 = {
-    .name = "ue8m0", .dtype = DT_F8_E8M0,
+    .name = "ue8m0", .dtype = DT_F8_E8M0, .bits = 8,
     .max = 0x1p127f, .min_normal = 0x1p-127f, .min = 0x1p-127f, .emax = 127, .mbits = 0,
     .encode = encode, .decode = decode,
 };

@@ -1,27 +1,64 @@
-/* The values of a tensor as FP32, whatever holds them: floating point, GGUF
- * blocks, or codes with scales. */
+/* The values of a weight as FP32, whatever holds them: floating point, GGUF
+ * blocks, or codes with scales, second-level scales and zero points. */
 #ifndef OCTAVO_VALUES_H
 #define OCTAVO_VALUES_H
 
-#include "quantizers/plan.h"
+#include "formats/convention.h"
+#include "quantizers/kern.h"
+#include "quantizers/num.h"
+
+/* Whole tensors that belong to a quantized weight, row-major in memory. */
+enum side { SIDE_SCALE, SIDE_GLOBAL, SIDE_POINT, SIDE_ORDER, SIDE_COUNT };
+/* The part that side s is. */
+enum part side_part(enum side s);
 
 struct values {
-    const struct tensor *t;
-    const struct scheme *scheme;  /* NULL: not quantized */
-    const uint8_t *side;          /* the scale tensor, whole and row-major */
-    enum dtype side_type;
+    const struct view *view;
+    const struct group *group;            /* NULL: not quantized */
+    const struct model *model;
+    const uint8_t *side[SIDE_COUNT];      /* NULL: there is none */
+    float code[256];                      /* value of each code, NaN codes as they are; of a quantized weight */
 };
+/* side[] in the order of enum side; view and group are borrowed. */
+void values_init(struct values *v, const struct model *m, const struct view *view, const struct group *g,
+                 const uint8_t *const side[SIDE_COUNT]);
 
 /* False for types that are not numbers one can average (BOOL, I64, F64 ...). */
-bool values_readable(enum dtype t, const struct scheme *s);
+bool values_readable(enum dtype elem, const struct group *g);
 
-/* The scales of row r (of matrix `batch`), columns [col, col+cols): one per
- * block; *n blocks of *block columns. False when a scale is not a power of two
- * for which every product is a normal number (see values.c). Without a scheme: no scales, true. */
-bool values_scales(const struct values *v, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols,
-                   float *scale, size_t *block);
-/* cols values of one row whose raw bytes are at in. */
-void values_row(const struct values *v, const struct kern *k, const uint8_t *in, size_t cols, const float *scale,
-                size_t block, float *out);
+/* How the exact product of code and scales becomes FP32. */
+enum values_round {
+    VALUES_NEAREST, /* as a server's FP32 multiplication rounds it */
+    VALUES_ODD      /* to odd: rounded once more, to fewer bits, it is as if it had been rounded once */
+};
+/* Memory for a row of at most cols columns, from p (VALUES_ROW_BYTES(cols) bytes, aligned to 8). */
+struct values_row {
+    double *wide;
+    float *scale;
+    uint8_t *code;
+};
+#define VALUES_ROW_BYTES(cols) (((cols) + 8) * (8 + 4 + 1))
+struct values_row values_row_memory(void *p, uint64_t cols);
+/* cols values of row r of matrix `batch`, from column col on, whose raw bytes are at in. col is a multiple of
+ * view_step and of the scheme's block_cols. *clean: every scale is a power of two with which no product is subnormal or
+ * beyond BF16's range, so that the values are exact in FP32 and BF16. check: a scale that is NaN, infinite or negative
+ * is ERR_INPUT. */
+int values_row(const struct values *v, const struct kern *k, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols,
+               const uint8_t *in, enum values_round round, bool check, const struct values_row *w, float *out,
+               bool *clean, struct err *e) MUST_USE;
+/* The exact values of the same row in double precision (a product of code, scale and second-level scale has at most 52
+ * bits; a second-level scale that divides is rounded once). Quantized weights only, after values_row. */
+void values_exact(const struct values *v, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols, const uint8_t *in,
+                  const struct values_row *w, double *out);
+/* One byte per code: the codes of a row as they would be in a tensor of their own type. */
+void values_codes(const struct view *view, const uint8_t *in, uint64_t cols, uint8_t *code);
+
+/* Value i of a scale tensor: F32, BF16, F16 values; the bits of an F32 in I64; U8 and F8_E8M0 codes of powers of two;
+ * F8_E4M3. */
+float scale_value(const uint8_t *p, enum dtype t, uint64_t i);
+/* The type of a scale tensor with this dtype: U8 may hold codes of either kind. */
+enum dtype scale_type(enum dtype t, const struct scheme *s);
+/* The value x, rounded to odd. */
+float round_to_odd(double x);
 
 #endif

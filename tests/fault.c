@@ -68,15 +68,13 @@ static int write_plan(struct plan *p, const char *out, struct err *e)
 
 static int convert(const struct scene *c, struct err *e)
 {
-    struct encoding to = {.rule = scale_rule_find("smallest")};
+    struct encoding to;
     struct wanted w = {.plain = c->scheme ? DT_COUNT : DT_BF16};
     struct rules rules = {0};
     struct model m;
     struct plan p;
     if (c->scheme) {
-        to.scheme = scheme_find(c->scheme);
-        if (to.scheme->scale == DT_F32)
-            to.rule_f32 = scale_rule_f32_find(NULL, to.scheme->elem);
+        to = encoding_of(scheme_find(c->scheme));
         w.to = &to;
         w.convention = convention_default(to.scheme);
     }

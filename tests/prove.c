@@ -1,9 +1,13 @@
-/* Proves E4M3 rounding over all 2^32 FP32 inputs, for `make prove`.
+/* Proves rounding over all 2^32 FP32 inputs, for `make prove`: of every format
+ * of at most 8 bits, and of the E4M3 kernels.
  *
  * Magnitudes are walked in ascending order, so the oracle needs no search: the
- * expected code moves up by one whenever a rounding boundary is passed.  Each
- * input goes through e4m3_encode in both overflow modes and, where the CPU has
- * it, through the AVX2 kernel with scale 1, whose counts are checked as well.
+ * expected code changes only where a rounding boundary is passed.  In the first
+ * part each input goes through e4m3_encode in both overflow modes and, where the
+ * CPU has it, through the AVX2 kernel with scale 1, whose counts are checked as
+ * well.  In the second each goes through encode of every other format, saturating
+ * and, from the largest finite value on, with OVERFLOW_NAN where that differs
+ * (unit tests compare both modes below it); and as E4M3 through num_encode_row.
  * The last line is "N passed, N failed"; the exit code is 0 or 1. */
 #include "quantizers/kern.h"
 #include "quantizers/num.h"
@@ -20,7 +24,7 @@ enum { CHUNK = 1 << 14, THREADS = 2, MAX_REPORTS = 20 };
 
 static struct oracle oracle;
 static const struct kern *avx2;
-static atomic_uint_fast64_t next_chunk, passed, failed;
+static atomic_uint_fast64_t next_chunk, next_part, passed, failed;
 
 static void report(const char *what, float x, unsigned got, unsigned want)
 {
@@ -89,7 +93,7 @@ static void chunk(uint32_t first, uint32_t sign, int *code)
     atomic_fetch_add(&passed, good);
 }
 
-static void *work(void *unused)
+static void *prove_e4m3(void *unused)
 {
     enum { BATCH = 256 };
     uint64_t c;
@@ -106,21 +110,119 @@ static void *work(void *unused)
     return NULL;
 }
 
-int main(void)
+/* ---- all small formats ---------------------------------------------------------- */
+
+enum { ROW = 4096 };
+
+/* What n inputs must all become in one overflow mode. */
+static void same(const struct num *f, const float *x, uint32_t n, enum overflow o, int want)
+{
+    uint64_t bad = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t code = f->encode(x[i], o);
+
+        if (code != (uint32_t)want) {
+            report(f->name, x[i], code, (unsigned)want);
+            bad++;
+        }
+    }
+    atomic_fetch_add(&passed, n - bad);
+}
+
+/* The same by table.  What is to be proved is the index into it, which all formats
+ * share; that their boundaries allow such a table is checked by the unit tests. */
+static void same_row(const struct num *f, const float *x, uint32_t n, int want)
+{
+    uint8_t code[ROW] = { 0 };
+    uint64_t bad = 0;
+
+    num_encode_row(f, x, code, n, OVERFLOW_SATURATE);
+    for (uint32_t i = 0; i < n; i++)
+        if (code[i] != want) {
+            report("num_encode_row", x[i], code[i], (unsigned)want);
+            bad++;
+        }
+    atomic_fetch_add(&passed, n - bad);
+}
+
+/* The last magnitude, as bits, of those that have the rank of mag. */
+static uint32_t last_like(const struct oracle *o, uint32_t mag)
+{
+    if (mag >= 0x7f800000)
+        return mag == 0x7f800000 ? mag : 0x7fffffff;
+    const int rank = oracle_nearest(o, (double)f32_from(mag));
+
+    if (rank > o->max_code)
+        return 0x7f7fffff;
+    return f32_bits((float)oracle_boundary(o, rank)) - !oracle_stays(o, rank);
+}
+
+static struct oracle small[32];   /* of oracle_format */
+
+static void *prove_formats(void *unused)
+{
+    enum { PART_BITS = 22, PARTS = 1 << (31 - PART_BITS) };   /* of the magnitudes of one format */
+    uint64_t k;
+
+    (void)unused;
+    while ((k = atomic_fetch_add(&next_part, 1)) < (uint64_t)oracle_formats * PARTS) {
+        const struct oracle_format *const format = &oracle_format[k / PARTS];
+        const struct oracle *const o = &small[k / PARTS];
+        const struct num *const f = num_named(format->name);
+        const uint32_t top = f32_bits((float)o->value[o->max_code]);
+        uint32_t mag = (uint32_t)(k % PARTS) << PART_BITS, left = (uint32_t)1 << PART_BITS;
+
+        while (left) {
+            const uint32_t like = last_like(o, mag) - mag + 1;
+            uint32_t n = like < left ? like : left;
+
+            n = n < ROW ? n : ROW;
+            for (uint32_t s = 0; s < 2; s++) {
+                float x[ROW];
+
+                for (uint32_t i = 0; i < n; i++)
+                    x[i] = f32_from((mag + i) | s << 31);
+                const int want = oracle_encode(o, format, x[0], true);
+
+                if (f == &num_e4m3) {   /* encode: see above */
+                    same_row(f, x, n, want);
+                    continue;
+                }
+                same(f, x, n, OVERFLOW_SATURATE, want);
+                if (format->over >= 0 && mag + n > top)
+                    same(f, x, n, OVERFLOW_NAN, oracle_encode(o, format, x[0], false));
+            }
+            mag += n;
+            left -= n;
+        }
+    }
+    return NULL;
+}
+
+static void in_threads(void *(*work)(void *))
 {
     pthread_t thread[THREADS];
 
-    oracle_init(&oracle, oracle_e4m3[0], oracle_e4m3[1], oracle_e4m3[2]);
-    avx2 = kern_level("avx2");
-    if (!avx2)
-        printf("no AVX2 here: its kernel is not run\n");
     for (int i = 0; i < THREADS; i++)
         if (pthread_create(&thread[i], NULL, work, NULL)) {
             fprintf(stderr, "prove: cannot start a thread\n");
-            return 4;
+            exit(4);
         }
     for (int i = 0; i < THREADS; i++)
         pthread_join(thread[i], NULL);
+}
+
+int main(void)
+{
+    oracle_init(&oracle, oracle_e4m3[0], oracle_e4m3[1], oracle_e4m3[2]);
+    for (int i = 0; i < oracle_formats; i++)
+        oracle_init_format(&small[i], &oracle_format[i]);
+    avx2 = kern_level("avx2");
+    if (!avx2)
+        printf("no AVX2 here: its kernel is not run\n");
+    in_threads(prove_e4m3);
+    in_threads(prove_formats);
     printf("%" PRIuFAST64 " passed, %" PRIuFAST64 " failed\n", atomic_load(&passed),
            atomic_load(&failed));
     return atomic_load(&failed) != 0;

@@ -1,55 +1,28 @@
 /* compressed-tensors, the container of llm-compressor and vLLM.
  *
- *     format            X.weight        X.weight_scale
- *     float-quantized   F8_E4M3 [N, K]  [ceil(N/128), ceil(K/128)], [N, 1] or [1]
- *     mxfp8-quantized   F8_E4M3 [N, K]  U8 codes [N, ceil(K/32)]
- *     int-quantized     I8      [N, K]  [N, 1]
+ *     format                X.weight            X.weight_scale
+ *     float-quantized       F8_E4M3 [N, K]      [ceil(N/128), ceil(K/128)], [N, 1] or [1]
+ *     mxfp8-quantized       F8_E4M3 [N, K]      U8 codes [N, ceil(K/32)]
+ *     int-quantized         I8      [N, K]      [N, 1] or [1]
+ *     naive-quantized       either of the two
+ *                           X.weight_packed
+ *     pack-quantized        I32 [N, ceil(K*b/32)]  [N, K/g] or [N, 1]; X.weight_shape I64 [2];
+ *                           X.weight_zero_point packed along N, X.weight_g_idx
+ *     mxfp4-pack-quantized  U8  [N, K/2]        U8 codes [N, K/32]
+ *     nvfp4-pack-quantized  U8  [N, K/2]        F8_E4M3 [N, K/16]; X.weight_global_scale F32 [1], which divides
  *
- * config.json declares groups of layers, each with the arguments of its
- * weights and activations; its readers refuse unknown arguments, so only the
- * ones they list are written.  Power-of-two 128 x 128 scales have no name
- * there: they are written as F32, and observer_kwargs, the one free
- * dictionary (read only when somebody calibrates), says that they are UE8M0. */
-#include "formats/conventions/parts.h"
+ * config.json declares groups of layers, each with the arguments of its weights
+ * and activations, and names the layers by class, name or Python regular
+ * expression.  This file reads; compressed_write.c writes. */
+#include "formats/conventions/compressed.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static const char *const suffixes[] = {"_scale", "_scale_inv", NULL};
+static const char *const beside[] = {".input_scale", ".input_zero_point", ".input_global_scale", ".output_scale",
+                                     ".output_zero_point", NULL};
 
-/* What input_activations says beside each scheme: what servers have kernels for. */
-struct row {
-    const char *scheme, *format;
-    const char *type, *strategy;       /* of the weights */
-    const char *act_strategy;
-    int group, act_group;              /* 0: null */
-    int block[2];                      /* 0: null */
-    const char *scale_dtype;           /* of weights and activations, or NULL */
-};
-static const struct row rows[] = {
-    {.scheme = "fp8-ue8m0-128x128", .format = "float-quantized", .type = "float",
-     .strategy = "block", .block = {128, 128}, .act_strategy = "group", .act_group = 128},
-    {.scheme = "fp8-f32-128x128", .format = "float-quantized", .type = "float",
-     .strategy = "block", .block = {128, 128}, .act_strategy = "group", .act_group = 128},
-    {.scheme = "mxfp8", .format = "mxfp8-quantized", .type = "float", .strategy = "group",
-     .group = 32, .act_strategy = "group", .act_group = 32, .scale_dtype = "torch.uint8"},
-    {.scheme = "fp8-channel", .format = "float-quantized", .type = "float",
-     .strategy = "channel", .act_strategy = "token"},
-    {.scheme = "fp8-tensor", .format = "float-quantized", .type = "float",
-     .strategy = "tensor", .act_strategy = "token"},
-    {.scheme = "int8-channel", .format = "int-quantized", .type = "int",
-     .strategy = "channel", .act_strategy = "token"},
-};
-
-static const struct row *find_row(const struct scheme *s)
-{
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (!strcmp(rows[i].scheme, s->name))
-            return &rows[i];
-    return NULL;
-}
-
-/* ---- reading ------------------------------------------------------------------ */
 static bool detect(const struct model *m, const void *config)
 {
     (void)m;
@@ -58,8 +31,8 @@ static bool detect(const struct model *m, const void *config)
 
 static bool is_known_format(const char *format)
 {
-    static const char *const known[] = {"float-quantized", "int-quantized", "naive-quantized",
-                                        "mxfp8-quantized", "dense"};
+    static const char *const known[] = {"float-quantized", "int-quantized", "naive-quantized", "mxfp8-quantized",
+                                        "pack-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized", "dense"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(format, known[i]))
             return true;
@@ -115,140 +88,153 @@ static bool read_structure(const json_t *x, uint32_t block[2])
     return json_array_size(x) == 2;
 }
 
-/* The scheme that a group declares, for scales stored as s; NULL: none of ours. */
-static const struct scheme *group_scheme(const json_t *weights, enum dtype elem, enum dtype scale)
+static bool read_blocks(const json_t *weights, uint32_t block[2])
 {
     const char *strategy = config_string(weights, "strategy");
-    bool is_int = !strcmp(config_string(weights, "type"), "int");
-    const json_t *symmetric = json_object_get(weights, "symmetric");
-    uint32_t block[2];
-    if (json_integer_value(json_object_get(weights, "num_bits")) != 8 || json_is_false(symmetric)
-        || is_int != (elem == DT_I8))
-        return NULL;
-    if (!strcmp(strategy, "tensor")) {
-        block[0] = block[1] = 0;
-    } else if (!strcmp(strategy, "channel")) {
-        block[0] = 1;
-        block[1] = 0;
-    } else if (!strcmp(strategy, "block")) {
-        if (!read_structure(json_object_get(weights, "block_structure"), block))
-            return NULL;
-    } else if (!strcmp(strategy, "group")) {
-        json_int_t n = json_integer_value(json_object_get(weights, "group_size"));
-        if (n < 1 || n > UINT32_MAX)
-            return NULL;
-        block[0] = 1;
-        block[1] = (uint32_t)n;
-    } else {
-        return NULL;
-    }
-    const json_t *more = json_object_get(weights, "observer_kwargs");
-    bool code = scale_is_code(scale) || !strcmp(config_string(more, "scale_fmt"), "ue8m0");
-    return scheme_match(elem, code ? DT_F8_E8M0 : DT_F32, block[0], block[1]);
+    json_int_t n = json_integer_value(json_object_get(weights, "group_size"));
+    block[0] = block[1] = 0;
+    if (!strcmp(strategy, "tensor"))
+        return true;
+    if (!strcmp(strategy, "block"))
+        return read_structure(json_object_get(weights, "block_structure"), block);
+    block[0] = 1;
+    if (!strcmp(strategy, "channel"))
+        return true;
+    block[1] = (uint32_t)n;
+    return (!strcmp(strategy, "group") || !strcmp(strategy, "tensor_group")) && n >= 1 && n <= UINT32_MAX;
 }
 
-/* Targets may be classes, names or Python regular expressions, so a group is
- * chosen by what its arguments say of dtype and shape; two groups that both
- * fit and disagree are an error, not a guess. */
-static int pair(struct model *m, const void *config, size_t i, struct group *g, struct err *e)
+/* What tensor i holds by its type: 4 bits in U8, `bits` in I32. */
+static enum dtype element(const struct tensor *w, bool is_int, json_int_t bits)
 {
-    const struct tensor *w = &m->t[i];
-    *g = (struct group){.weight = i, .zero = SIZE_MAX};
-    if (w->dtype != DT_F8_E4M3 && w->dtype != DT_I8)
-        return 0;
-    int found = part_find_any(m, w->name, suffixes, &g->scale, e);
-    if (found <= 0)
-        return found || w->dtype == DT_I8 ? found : group_no_scale(m, i, suffixes, e);
+    if (w->dtype == DT_U8)
+        return is_int || bits != 4 ? DT_COUNT : DT_F4;
+    if (w->dtype == DT_I32)
+        return !is_int || bits < 2 || bits > 8 ? DT_COUNT : bits == 4 ? DT_I4 : DT_I8;
+    return bits != 8 || is_int != (w->dtype == DT_I8) ? DT_COUNT : w->dtype;
+}
 
-    size_t zero;
-    int asymmetric = part_find(m, w->name, "_zero_point", &zero, e);
-    if (asymmetric > 0)
-        return err_set(e, ERR_INPUT, "tensor '%s' has zero points ('%s'), which are not read by "
-                       "this version", w->name, m->t[zero].name);
-    if (asymmetric)
+/* The scheme that a group declares for tensor w, its scales in a tensor s; NULL: none of ours. */
+static const struct scheme *group_scheme(const json_t *weights, const struct tensor *w, enum dtype s)
+{
+    struct scheme x = {.elem = DT_COUNT};
+    bool is_int = !strcmp(config_string(weights, "type"), "int");
+    json_int_t bits = json_integer_value(json_object_get(weights, "num_bits"));
+    uint32_t block[2];
+    if (!read_blocks(weights, block) || (x.elem = element(w, is_int, bits)) == DT_COUNT)
+        return NULL;
+    x.bits = (uint8_t)bits;
+    x.block_rows = block[0];
+    x.block_cols = block[1];
+    x.zero_point = is_int && json_is_false(json_object_get(weights, "symmetric"));
+    x.two_level = x.elem == DT_F4 && s == DT_F8_E4M3;
+    const json_t *more = json_object_get(weights, "observer_kwargs");
+    bool code = scale_is_code(s) || !strcmp(config_string(more, "scale_fmt"), "ue8m0");
+    x.scale = code ? DT_F8_E8M0 : scale_is_value(s) || s == DT_F8_E4M3 ? s : DT_F32;
+    return scheme_like(x);
+}
+
+/* Is target the name of g's module? A class ("Linear") is the name of none. */
+static bool is_target(const char *target, const struct group *g)
+{
+    size_t n = strlen(target);
+    return !strncmp(g->name, target, n) && (!strcmp(g->name + n, ".weight") || !g->name[n]);
+}
+
+static bool names_target(const json_t *group, const struct group *g)
+{
+    const json_t *list = json_object_get(group, "targets");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *s = json_string_value(json_array_get(list, i));
+        if (s && (!strncmp(s, "re:", 3) ? python_match(s + 3, g->name) : is_target(s, g)))
+            return true;
+    }
+    return false;
+}
+
+/* Codes that are packed: their name, their view, and what else they need. */
+static int read_packed(struct model *m, struct group *g, const struct tensor *w, const struct scheme *s, struct err *e)
+{
+    if (w->dtype == DT_U8)
+        return group_packed(m, g, DT_F4, PACK_BYTES, 4, 0, e)
+            || (s->two_level && group_find(m, g, PART_GLOBAL, "_global_scale", e) < 0) ? -1 : 0;
+    if (w->dtype != DT_I32)
+        return 0;
+    uint64_t shape[2];
+    if (group_find(m, g, PART_SHAPE, "_shape", e) < 0 || group_find(m, g, PART_ORDER, "_g_idx", e) < 0)
         return -1;
-    const json_t *section = config_section(config);
+    if (g->of[PART_SHAPE] == NO_TENSOR)
+        return err_set(e, ERR_INPUT, "tensor '%s' is packed, and '%s_shape' is missing", w->name, g->name);
+    if (compressed_shape(m, g->of[PART_SHAPE], shape, e))
+        return -1;
+    if (w->rank != 2 || w->dim[0] != shape[0])
+        return err_set(e, ERR_INPUT, "tensor '%s' has %llu rows, but its shape says %llu", w->name,
+                       (unsigned long long)w->dim[0], (unsigned long long)shape[0]);
+    return group_packed(m, g, s->elem, PACK_WORDS, s->bits, shape[1], e);
+}
+
+/* Groups name layers by class, name or Python expression.  A group that names
+ * this module counts; else one is chosen by what its arguments say of dtype and
+ * shape, and two that both fit and disagree are an error, not a guess. */
+static int find_group(struct model *m, const json_t *section, struct group *g, struct err *e)
+{
+    const struct tensor *w = &m->t[g->of[PART_WEIGHT]], *s = &m->t[g->of[PART_SCALE]];
     json_t *groups = json_object_get(section, "config_groups"), *group;
     const struct scheme *declared = NULL, *fits = NULL;
     const char *name;
     json_object_foreach(groups, name, group) {
-        g->scheme = group_scheme(json_object_get(group, "weights"), w->dtype, m->t[g->scale].dtype);
-        if (!g->scheme)
+        const struct scheme *x = group_scheme(json_object_get(group, "weights"), w, s->dtype);
+        if (!x)
             continue;
-        declared = g->scheme;
+        g->scheme = x;
+        if (json_object_size(groups) > 1 && names_target(group, g)) {
+            fits = x;
+            break;
+        }
+        declared = x;
+        if (read_packed(m, g, w, x, e) && e->kind != ERR_INPUT)
+            return -1;
         if (!group_fits(m, g))
             continue;
-        if (fits && fits != g->scheme)
+        if (fits && fits != x)
             return err_set(e, ERR_INPUT, "tensor '%s' fits two groups of config_groups, %s and %s",
-                           w->name, fits->name, g->scheme->name);
-        fits = g->scheme;
+                           w->name, fits->name, x->name);
+        fits = x;
     }
     g->scheme = fits ? fits : declared;
-    if (!g->scheme) {
-        char shape[176];
-        return err_set(e, ERR_INPUT, "tensor '%s' %s with scale '%s' %s: config_groups declares no "
-                       "scheme of this version for it", w->name, dtype_name(w->dtype),
-                       m->t[g->scale].name, tensor_shape(&m->t[g->scale], shape));
+    if (g->scheme)
+        return read_packed(m, g, w, g->scheme, e);
+    char shape[176];
+    return err_set(e, ERR_INPUT, "tensor '%s' %s with scale '%s' %s: config_groups declares no "
+                   "scheme of this version for it", w->name, dtype_name(w->dtype), s->name, tensor_shape(s, shape));
+}
+
+static int pair(struct model *m, const void *config, size_t i, struct group *g, struct err *e)
+{
+    const struct tensor *w = &m->t[i];
+    bool packed = name_ends(w->name, "_packed");
+    if (packed ? w->dtype != DT_U8 && w->dtype != DT_I32 : w->dtype != DT_F8_E4M3 && w->dtype != DT_I8)
+        return 0;
+    if (name_ends(w->name, "_scale")) /* NVFP4's are E4M3 themselves */
+        return 0;
+    if (packed && !(g->name = arena_strndup(&m->mem, w->name, strlen(w->name) - strlen("_packed"), e)))
+        return -1;
+    int found = group_find_any(m, g, PART_SCALE, suffixes, e);
+    if (found <= 0)
+        return found || w->dtype == DT_I8 ? found : group_no_scale(m, i, suffixes, e);
+    if (find_group(m, config_section(config), g, e)
+        || group_find(m, g, PART_POINT, "_zero_point", e) < 0 || group_aux(m, g, beside, e))
+        return -1;
+    if (g->scheme->two_level && g->of[PART_GLOBAL] == NO_TENSOR)
+        return err_set(e, ERR_INPUT, "tensor '%s' has no '%s_global_scale'", w->name, g->name);
+    g->global_divides = g->scheme->two_level;
+    if (g->scheme->zero_point && g->of[PART_POINT] == NO_TENSOR)
+        return err_set(e, ERR_INPUT, "tensor '%s' is declared asymmetric and has no '%s_zero_point'", w->name, g->name);
+    if (!g->scheme->zero_point && g->of[PART_POINT] != NO_TENSOR) { /* said to be symmetric: they must be zeros */
+        g->of[PART_ZERO] = g->of[PART_POINT];
+        g->of[PART_POINT] = NO_TENSOR;
     }
     return group_check(m, g, e);
-}
-
-/* ---- writing ------------------------------------------------------------------ */
-static bool accepts(const struct scheme *s)
-{
-    return find_row(s) != NULL;
-}
-
-static int outputs(const struct scheme *s, const char *name, uint8_t rank, const uint64_t *dim,
-                   struct arena *mem, struct out_tensor out[3], size_t *n, struct err *e)
-{
-    const struct row *row = find_row(s);
-    enum dtype scale = row && row->scale_dtype ? DT_U8 : DT_F32;
-    return part_outputs(s, name, rank, dim, "_scale", scale, mem, out, n, e);
-}
-
-/* QuantizationArgs.  Every key but the last is one that readers of all ages know. */
-static json_t *arguments(const struct row *r, bool activation, const char *scale_fmt)
-{
-    int group = activation ? r->act_group : r->group;
-    bool block = !activation && r->block[0];
-    json_t *more = scale_fmt ? json_pack("{ss}", "scale_fmt", scale_fmt) : json_object();
-    json_t *a = json_pack("{sn sn sb sn si so* so ss sb ss}", "actorder", "block_structure",
-                          "dynamic", activation, "group_size", "num_bits", 8,
-                          "observer", activation ? json_null() : json_string("minmax"),
-                          "observer_kwargs", more,
-                          "strategy", activation ? r->act_strategy : r->strategy,
-                          "symmetric", 1, "type", r->type);
-    if (!a)
-        return NULL;
-    if ((group && json_object_set_new(a, "group_size", json_integer(group)))
-        || (block && json_object_set_new(a, "block_structure",
-                                         json_pack("[ii]", r->block[0], r->block[1])))
-        || (r->scale_dtype && json_object_set_new(a, "scale_dtype", json_string(r->scale_dtype)))) {
-        json_decref(a);
-        return NULL;
-    }
-    return a;
-}
-
-static int config(void *root, const struct scheme *s, const struct out_tensor *t, size_t n,
-                  struct err *e)
-{
-    const struct row *r = find_row(s);
-    if (!r)
-        return err_set(e, ERR_USAGE, "compressed-tensors has no format for scheme %s", s->name);
-    json_t *kept = modules_kept(t, n, e);
-    if (!kept)
-        return -1;
-    const char *fmt = s->block_rows == 128 && s->scale == DT_F8_E8M0 ? "ue8m0" : NULL;
-    json_t *group = json_pack("{ss so so sn s[s]}", "format", r->format,
-                              "input_activations", arguments(r, true, NULL), "weights",
-                              arguments(r, false, fmt), "output_activations", "targets", "Linear");
-    json_t *q = json_pack("{s{so} ss sn so sn ss ss ss}", "config_groups", "group_0", group,
-                          "format", r->format, "global_compression_ratio", "ignore", kept,
-                          "kv_cache_scheme", "quant_method", "compressed-tensors",
-                          "quantization_status", "compressed", "version", "0.12.0");
-    return config_set(root, "quantization_config", q, e);
 }
 
 const struct convention convention_compressed_tensors = {
@@ -258,7 +244,7 @@ const struct convention convention_compressed_tensors = {
     .detect = detect,
     .check = check,
     .pair = pair,
-    .accepts = accepts,
-    .outputs = outputs,
-    .config = config,
+    .accepts = compressed_accepts,
+    .outputs = compressed_outputs,
+    .config = compressed_config,
 };

@@ -191,7 +191,7 @@ static int member_remove(struct buf *b, size_t object, const char *key, struct e
 static int section_text(const json_t *section, const char *unit, size_t unit_size, struct buf *out,
                         struct err *e)
 {
-    char *raw = json_dumps(section, unit_size ? JSON_INDENT(1) : 0);
+    char *raw = json_dumps(section, JSON_ENCODE_ANY | (unit_size ? JSON_INDENT(1) : 0));
     if (!raw)
         return err_set(e, ERR_SYSTEM, "out of memory for config.json");
     int r = 0;
@@ -211,9 +211,9 @@ static int section_text(const json_t *section, const char *unit, size_t unit_siz
     return r;
 }
 
-static int section_put(struct buf *b, size_t object, const json_t *section, struct err *e)
+/* Sets a member of an object of the text. */
+static int section_put(struct buf *b, size_t object, const char *key, const json_t *section, struct err *e)
 {
-    const char *key = section_key[0];
     struct member first = member_first(b->s, object), m = first;
     /* What separates members: a line break and blanks, or just blanks. */
     const char *gap = b->s + first.before;
@@ -267,9 +267,12 @@ static int dtype_put(struct buf *b, size_t object, const char *dtype, struct err
     return r;
 }
 
-int config_splice(const char *source, const json_t *section, const char *dtype, struct buf *out,
+int config_splice(const char *source, const json_t *members, const char *dtype, struct buf *out,
                   struct err *e)
 {
+    const json_t *section = json_object_get(members, section_key[0]);
+    const char *key;
+    json_t *value;
     *out = (struct buf){0};
     if (buf_puts(out, source, e))
         return -1;
@@ -282,8 +285,10 @@ int config_splice(const char *source, const json_t *section, const char *dtype, 
         if (!r && (i || !section))
             r = member_remove(out, root, section_key[i], e);
     }
-    if (!r && section)
-        r = section_put(out, root, section, e);
+    if (!r && !json_object_get(members, "expert_dtype")) /* DeepSeek-V4's word about its experts */
+        r = member_remove(out, root, "expert_dtype", e);
+    json_object_foreach((json_t *)members, key, value)
+        r = r || section_put(out, root, key, value, e) ? -1 : 0;
     if (!r && dtype)
         r = dtype_put(out, root, dtype, e);
     if (!r && dtype && member_find(out->s, root, "text_config", &text) && out->s[text.value] == '{')

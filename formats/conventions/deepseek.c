@@ -4,14 +4,16 @@
  *     X.weight_scale_inv  F32     [ceil(N/128), ceil(K/128)]   w * scale, in spite of its name
  *
  * The key is the same whatever the scale is: F32 (DeepSeek), BF16 (Qwen3), F16
- * (some Qwen3), U8 codes (SGLang's "mxfp8"), so the dtype comes from the
+ * (some Qwen3), U8 codes (SGLang's "mxfp8", 1 x 32), so the dtype comes from the
  * header.  The block size comes from the config alone: shapes that are not
- * multiples of it fit several. */
+ * multiples of it fit several.  Without a block there is one X.weight_scale per
+ * matrix (AutoFP8), and activations may have an X.input_scale. */
 #include "formats/conventions/parts.h"
 
 #include <string.h>
 
 static const char *const suffixes[] = {"_scale_inv", "_scale", ".scale", NULL};
+static const char *const beside[] = {".input_scale", ".activation_scale", ".input_scale_inv", NULL};
 
 static bool detect(const struct model *m, const void *config)
 {
@@ -66,48 +68,73 @@ static int find_block(const struct tensor *w, const struct tensor *s, const json
 static int pair(struct model *m, const void *config, size_t i, struct group *g, struct err *e)
 {
     const struct tensor *w = &m->t[i];
-    *g = (struct group){.weight = i, .zero = SIZE_MAX};
     if (w->dtype != DT_F8_E4M3)
         return 0;
-    int found = part_find_any(m, w->name, suffixes, &g->scale, e);
+    int found = group_find_any(m, g, PART_SCALE, suffixes, e);
     if (found <= 0)
         return found ? -1 : group_no_scale(m, i, suffixes, e);
     const json_t *q = config_section(config);
-    const struct tensor *s = &m->t[g->scale];
+    const struct tensor *s = &m->t[g->of[PART_SCALE]];
     uint32_t block[2];
     if (find_block(w, s, q, block, e))
         return -1;
     bool code = scale_is_code(s->dtype) || !strcmp(config_string(q, "scale_fmt"), "ue8m0");
-    g->scheme = scheme_match(DT_F8_E4M3, code ? DT_F8_E8M0 : DT_F32, block[0], block[1]);
+    g->scheme = scheme_match(DT_F8_E4M3, code ? DT_F8_E8M0 : scale_is_value(s->dtype) ? s->dtype : DT_F32,
+                             block[0], block[1]);
     if (!g->scheme)
         return err_set(e, ERR_INPUT, "tensor '%s': blocks of %u x %u with %s scales are no scheme "
                        "of this version", w->name, block[0], block[1],
-                       code ? "power-of-two" : "F32");
-    return group_check(m, g, e);
+                       code ? "power-of-two" : dtype_name(s->dtype));
+    return group_check(m, g, e) || group_aux(m, g, beside, e) ? -1 : 0;
 }
 
-static bool accepts(const struct scheme *s)
+/* ---- writing ------------------------------------------------------------------ */
+static bool is_block(const struct scheme *s) { return s->block_rows == 128 && s->block_cols == 128; }
+
+static bool is_mx(const struct scheme *s) { return s->scale == DT_F8_E8M0 && s->block_rows == 1 && s->block_cols == 32; }
+
+static bool accepts(const struct scheme *s, enum activation a)
 {
-    return s->elem == DT_F8_E4M3 && s->block_rows == 128 && s->block_cols == 128;
+    if (s->elem != DT_F8_E4M3 || a == ACTIVATION_NONE)
+        return false;
+    if (!s->block_rows && !s->block_cols)
+        return s->scale == DT_F32;
+    return a == ACTIVATION_DYNAMIC && (is_block(s) || is_mx(s));
 }
 
-static int outputs(const struct scheme *s, const char *name, uint8_t rank, const uint64_t *dim,
-                   struct arena *mem, struct out_tensor out[3], size_t *n, struct err *e)
+static int outputs(const struct weight *w, struct arena *mem, struct out_tensor out[OUT_PARTS], size_t *n,
+                   struct err *e)
 {
-    return part_outputs(s, name, rank, dim, "_scale_inv", DT_F32, mem, out, n, e);
-}
-
-static int config(void *root, const struct scheme *s, const struct out_tensor *t, size_t n,
-                  struct err *e)
-{
-    json_t *kept = modules_kept(t, n, e);
-    if (!kept)
+    struct outputs o = {w, mem, out, n, e};
+    const struct scheme *s = w->scheme;
+    if (put_weight(&o, NULL, PACK_PLAIN, DT_F8_E4M3)
+        || put_scale(&o, s->block_cols ? "_scale_inv" : "_scale",
+                     is_mx(s) ? DT_U8 : s->scale == DT_F8_E8M0 ? DT_F32 : s->scale))
         return -1;
-    json_t *q = json_pack("{ss ss ss s[ii]}", "activation_scheme", "dynamic", "fmt", "e4m3",
-                          "quant_method", "fp8", "weight_block_size", (int)s->block_rows,
-                          (int)s->block_cols);
-    bool ok = q && (s->scale != DT_F8_E8M0
-                    || !json_object_set_new(q, "scale_fmt", json_string("ue8m0")));
+    return w->activation == ACTIVATION_STATIC ? put_part(&o, PART_AUX, ".input_scale", DT_F32, 1, (uint64_t[]){1}) : 0;
+}
+
+static bool any_static(const struct out_tensor *t, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (t[i].part == PART_WEIGHT && t[i].activation == ACTIVATION_STATIC)
+            return true;
+    return false;
+}
+
+static int config(void *root, const struct out_tensor *t, size_t n, struct err *e)
+{
+    const struct scheme *s;
+    json_t *kept;
+    if (one_scheme(t, n, "deepseek", &s, e) || !(kept = modules_kept(t, n, e)))
+        return -1;
+    bool block = s && s->block_cols, mx = s && is_mx(s);
+    json_t *q = json_pack("{ss ss ss}", "activation_scheme", any_static(t, n) ? "static" : "dynamic", "fmt", "e4m3",
+                          "quant_method", mx ? "mxfp8" : "fp8");
+    bool ok = q && (!block || !json_object_set_new(q, "weight_block_size",
+                                                   json_pack("[ii]", (int)s->block_rows, (int)s->block_cols)));
+    if (ok && block && !mx && s->scale == DT_F8_E8M0)
+        ok = !json_object_set_new(q, "scale_fmt", json_string("ue8m0"));
     if (ok && json_array_size(kept))
         ok = !json_object_set(q, "modules_to_not_convert", kept);
     json_decref(kept);
@@ -120,7 +147,7 @@ static int config(void *root, const struct scheme *s, const struct out_tensor *t
 
 const struct convention convention_deepseek = {
     .name = "deepseek",
-    .title = "DeepSeek-V3, Hugging Face fp8: X.weight_scale_inv, one F32 per 128 x 128 block",
+    .title = "DeepSeek-V3, Qwen, Hugging Face fp8: X.weight_scale_inv, one scale per 128 x 128 block",
     .stem = "model",
     .detect = detect,
     .pair = pair,

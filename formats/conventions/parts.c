@@ -1,5 +1,6 @@
 #include "formats/conventions/parts.h"
 
+#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,45 @@ char *part_name(const char *name, const char *suffix, struct arena *mem, struct 
     memcpy(s, name, n);
     memcpy(s + n, suffix, k + 1);
     return s;
+}
+
+/* Python's classes and groups in POSIX words; what is lazy matches the same names. */
+static bool translate(const char *from, struct buf *to)
+{
+    static const char *const word[][2] = {{"\\d", "[0-9]"}, {"\\w", "[A-Za-z0-9_]"}, {"\\s", "[[:space:]]"},
+                                          {"(?:", "("}, {"*?", "*"}, {"+?", "+"}, {"??", "?"}};
+    struct err ignored;
+    bool bad = buf_puts(to, "^(", &ignored);
+    while (*from && !bad) {
+        size_t k = 0, n = sizeof word / sizeof *word;
+        while (k < n && strncmp(from, word[k][0], strlen(word[k][0])))
+            k++;
+        if (k < n) {
+            bad = buf_puts(to, word[k][1], &ignored);
+            from += strlen(word[k][0]);
+        } else {
+            size_t some = *from == '\\' && from[1] ? 2 : 1;
+            bad = !strncmp(from, "(?", 2) || buf_put(to, from, some, &ignored);
+            from += some;
+        }
+    }
+    return !bad && !buf_puts(to, ")", &ignored);
+}
+
+bool python_match(const char *pattern, const char *name)
+{
+    struct buf text = {0};
+    regex_t re;
+    size_t n = ends_at(name, ".weight");
+    char *module = strndup(name, n == SIZE_MAX ? strlen(name) : n);
+    bool found = false;
+    if (module && translate(pattern, &text) && !regcomp(&re, text.s, REG_EXTENDED | REG_NOSUB)) {
+        found = !regexec(&re, module, 0, NULL, 0);
+        regfree(&re);
+    }
+    free(module);
+    buf_free(&text);
+    return found;
 }
 
 int part_find(const struct model *m, const char *name, const char *suffix, size_t *index,
@@ -84,9 +124,9 @@ static uint8_t scale_dims(const struct scheme *s, uint8_t rank, const uint64_t *
 
 bool group_fits(const struct model *m, const struct group *g)
 {
-    const struct tensor *w = &m->t[g->weight], *s = &m->t[g->scale];
+    const struct tensor *s = &m->t[g->of[PART_SCALE]];
     uint64_t want[TENSOR_MAX_RANK], elems = 1;
-    uint8_t rank = scale_dims(g->scheme, w->rank, w->dim, want);
+    uint8_t rank = scale_dims(g->scheme, g->view.rank, g->view.dim, want);
     for (int i = 0; i < rank; i++)
         elems *= want[i];
     /* One scale per matrix or per row has no shape to get wrong beyond its
@@ -102,22 +142,47 @@ static const char *block_text(uint32_t n, char text[16])
     return text;
 }
 
+/* Can a tensor of type t hold the scales of scheme s? */
+static bool scale_dtype_fits(enum dtype t, const struct scheme *s)
+{
+    if (s->scale == DT_F8_E4M3)
+        return t == DT_F8_E4M3 || t == DT_U8;
+    return scale_is_value(t) || (scale_is_code(t) && s->scale == DT_F8_E8M0);
+}
+
+static int check_part(const struct model *m, const struct group *g, enum part p, uint64_t elems, const char *what,
+                      struct err *e)
+{
+    char shape[176];
+    const struct tensor *t = &m->t[g->of[p]];
+    if (tensor_elems(t) == elems)
+        return 0;
+    return err_set(e, ERR_INPUT, "tensor '%s' is %s, but '%s' needs %llu %s", t->name, tensor_shape(t, shape), g->name,
+                   (unsigned long long)elems, what);
+}
+
 int group_check(const struct model *m, const struct group *g, struct err *e)
 {
-    const struct tensor *w = &m->t[g->weight], *s = &m->t[g->scale];
     char ws[176], ss[176], need[176], r[16], c[16];
+    struct matrix x = view_matrix(&g->view);
+    if (g->of[PART_GLOBAL] != NO_TENSOR && check_part(m, g, PART_GLOBAL, x.batch, "second-level scales", e))
+        return -1;
+    if (g->of[PART_ORDER] != NO_TENSOR && check_part(m, g, PART_ORDER, x.cols, "block numbers", e))
+        return -1;
+    if (g->of[PART_SCALE] == NO_TENSOR)
+        return 0;
+    const struct tensor *s = &m->t[g->of[PART_SCALE]];
     if (!group_fits(m, g)) {
         struct tensor want = {.rank = 0};
-        want.rank = scale_dims(g->scheme, w->rank, w->dim, want.dim);
+        want.rank = scale_dims(g->scheme, g->view.rank, g->view.dim, want.dim);
         return err_set(e, ERR_INPUT, "tensor '%s' is %s, but '%s' %s with a scale per %s x %s "
-                       "block needs %s", s->name, tensor_shape(s, ss), w->name,
-                       tensor_shape(w, ws), block_text(g->scheme->block_rows, r),
+                       "block needs %s", s->name, tensor_shape(s, ss), g->name,
+                       view_shape(&g->view, ws), block_text(g->scheme->block_rows, r),
                        block_text(g->scheme->block_cols, c), tensor_shape(&want, need));
     }
-    bool code = scale_is_code(s->dtype) && g->scheme->scale == DT_F8_E8M0;
-    if (!code && !scale_is_value(s->dtype))
+    if (!scale_dtype_fits(s->dtype, g->scheme))
         return err_set(e, ERR_INPUT, "tensor '%s' is %s, which is no dtype for the scale of '%s' "
-                       "(%s)", s->name, dtype_name(s->dtype), w->name, g->scheme->name);
+                       "(%s)", s->name, dtype_name(s->dtype), g->name, g->scheme->name);
     return 0;
 }
 
@@ -132,23 +197,145 @@ int group_no_scale(const struct model *m, size_t weight, const char *const *suff
                    "%s)", w->name, dtype_name(w->dtype), tensor_shape(w, shape), list);
 }
 
-int part_outputs(const struct scheme *s, const char *name, uint8_t rank, const uint64_t *dim,
-                 const char *suffix, enum dtype scale, struct arena *mem, struct out_tensor out[3],
-                 size_t *n, struct err *e)
+int group_find(const struct model *m, struct group *g, enum part part, const char *suffix, struct err *e)
 {
-    if (rank < 2 || rank > TENSOR_MAX_RANK)
-        return err_set(e, ERR_USAGE, "tensor '%s' has rank %u: only matrices are quantized",
-                       name, rank);
-    char *weight = arena_strdup(mem, name, e);
-    char *scale_name = weight ? part_name(name, suffix, mem, e) : NULL;
-    if (!scale_name)
+    size_t i;
+    int r = part_find(m, g->name, suffix, &i, e);
+    if (r > 0)
+        g->of[part] = i;
+    return r;
+}
+
+int group_find_any(const struct model *m, struct group *g, enum part part, const char *const *suffix, struct err *e)
+{
+    int r = 0;
+    for (; *suffix && !r; suffix++)
+        r = group_find(m, g, part, *suffix, e);
+    return r;
+}
+
+int group_aux(const struct model *m, struct group *g, const char *const *suffix, struct err *e)
+{
+    for (; *suffix; suffix++) {
+        size_t i;
+        int r = part_find(m, g->name, *suffix, &i, e);
+        if (r < 0)
+            return -1;
+        if (r && g->naux == GROUP_AUX)
+            return err_set(e, ERR_INPUT, "tensor '%s' has more than %d tensors beside it", g->name, GROUP_AUX);
+        if (r)
+            g->aux[g->naux++] = i;
+    }
+    return 0;
+}
+
+int group_packed(const struct model *m, struct group *g, enum dtype elem, enum packing p, uint8_t bits, uint64_t cols,
+                 struct err *e)
+{
+    const struct tensor *t = &m->t[g->of[PART_WEIGHT]];
+    char shape[176];
+    g->view = (struct view){.elem = elem, .packing = p, .bits = bits, .rank = t->rank};
+    memcpy(g->view.dim, t->dim, sizeof t->dim);
+    uint64_t *last = &g->view.dim[t->rank - 1];
+    if (p == PACK_BYTES) {
+        if (!mul_u64(*last, 2, last))
+            return err_set(e, ERR_INPUT, "tensor '%s' %s: its size overflows", t->name, tensor_shape(t, shape));
+        return 0;
+    }
+    *last = cols;
+    if (view_row_bytes(&g->view, cols) == t->dim[t->rank - 1] * 4)
+        return 0;
+    return err_set(e, ERR_INPUT, "tensor '%s' is %s, which does not hold rows of %llu codes of %u bits", t->name,
+                   tensor_shape(t, shape), (unsigned long long)cols, bits);
+}
+
+/* ---- writing ------------------------------------------------------------------- */
+static struct out_tensor *put(struct outputs *o, enum part part, const char *suffix, enum dtype dtype)
+{
+    const struct weight *w = o->w;
+    if (w->rank < 2 || w->rank > TENSOR_MAX_RANK || *o->n == OUT_PARTS) {
+        (void)err_set(o->e, ERR_USAGE, "tensor '%s' has rank %u: only matrices are quantized", w->name, w->rank);
+        return NULL;
+    }
+    struct out_tensor *t = &o->out[*o->n];
+    *t = (struct out_tensor){.dtype = dtype, .part = part, .scheme = w->scheme, .activation = w->activation};
+    t->weight = arena_strdup(o->mem, w->name, o->e);
+    t->name = t->weight && suffix ? part_name(w->name, suffix, o->mem, o->e) : t->weight;
+    if (!t->name)
+        return NULL;
+    ++*o->n;
+    return t;
+}
+
+int put_weight(struct outputs *o, const char *suffix, enum packing p, enum dtype dtype)
+{
+    const struct weight *w = o->w;
+    struct out_tensor *t = put(o, PART_WEIGHT, suffix, dtype);
+    if (!t)
         return -1;
-    out[0] = (struct out_tensor){.name = weight, .dtype = s->elem, .rank = rank,
-                                 .part = PART_WEIGHT};
-    memcpy(out[0].dim, dim, rank * sizeof *dim);
-    out[1] = (struct out_tensor){.name = scale_name, .dtype = scale, .part = PART_SCALE};
-    out[1].rank = scale_dims(s, rank, dim, out[1].dim);
-    *n = 2;
+    t->rank = w->rank;
+    memcpy(t->dim, w->dim, w->rank * sizeof *w->dim);
+    t->view = (struct view){.elem = w->scheme->elem, .packing = p, .bits = w->scheme->bits, .rank = w->rank};
+    memcpy(t->view.dim, w->dim, w->rank * sizeof *w->dim);
+    uint64_t *last = &t->dim[t->rank - 1];
+    if (p == PACK_WORDS)
+        *last = view_row_bytes(&t->view, *last) / 4;
+    if (p == PACK_BYTES && *last % 2)
+        return err_set(o->e, ERR_INPUT, "tensor '%s' has %llu columns, an odd number, and two codes go into a byte",
+                       w->name, (unsigned long long)*last);
+    if (p == PACK_BYTES)
+        *last /= 2;
+    return 0;
+}
+
+int put_scale(struct outputs *o, const char *suffix, enum dtype dtype)
+{
+    struct out_tensor *t = put(o, PART_SCALE, suffix, dtype);
+    if (!t)
+        return -1;
+    t->rank = scale_dims(o->w->scheme, o->w->rank, o->w->dim, t->dim);
+    return 0;
+}
+
+int put_global(struct outputs *o, const char *suffix, bool divides)
+{
+    struct out_tensor *t = put(o, PART_GLOBAL, suffix, DT_F32);
+    if (!t)
+        return -1;
+    t->divides = divides;
+    t->rank = o->w->rank > 2 ? o->w->rank - 2 : 1;
+    t->dim[0] = 1;
+    if (o->w->rank > 2)
+        memcpy(t->dim, o->w->dim, t->rank * sizeof *t->dim);
+    return 0;
+}
+
+int put_part(struct outputs *o, enum part part, const char *suffix, enum dtype dtype, uint8_t rank, const uint64_t *dim)
+{
+    struct out_tensor *t = put(o, part, suffix, dtype);
+    if (!t)
+        return -1;
+    t->rank = rank;
+    if (rank)
+        memcpy(t->dim, dim, rank * sizeof *dim);
+    return 0;
+}
+
+enum dtype plain_dtype(const struct scheme *s) { return s->elem == DT_HIF8 ? DT_U8 : s->elem; }
+
+int one_scheme(const struct out_tensor *t, size_t n, const char *convention, const struct scheme **s, struct err *e)
+{
+    const struct out_tensor *first = NULL;
+    *s = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (t[i].part != PART_WEIGHT)
+            continue;
+        if (first && first->scheme != t[i].scheme)
+            return err_set(e, ERR_USAGE, "%s declares one scheme for the whole model, and '%s' is to be %s, '%s' %s",
+                           convention, first->name, first->scheme->name, t[i].name, t[i].scheme->name);
+        first = &t[i];
+        *s = t[i].scheme;
+    }
     return 0;
 }
 

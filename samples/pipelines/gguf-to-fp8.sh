@@ -1,6 +1,6 @@
 #!/bin/sh
-# A GGUF file to FP8 safetensors. What it holds (F32, F16, BF16, Q8_0 or Q4_0) is
-# read as it is; samples/fetch.sh gets a real one.
+# A GGUF file to FP8 safetensors. Whatever types it holds are read as they are;
+# samples/fetch.sh gets a real one.
 #
 #   sh samples/pipelines/gguf-to-fp8.sh [MODEL.gguf [OUT_DIR]]
 set -eu

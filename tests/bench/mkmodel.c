@@ -7,9 +7,6 @@
  *         small SIZE_MB takes rows away and leaves the widths as they are.
  *     mkmodel --tensor ROWS COLS OUT.safetensors [SEED]
  *         one matrix
- *     mkmodel --headers TENSORS OUTDIR
- *         the first TENSORS names of DeepSeek-V3 (all: 91991) in 163 shards with an
- *         index; there is nothing behind the headers but a hole
  *
  * Weights are Gaussian with sigma 0.02, one in 2000 eight times as large. */
 #include "quantizers/num.h"
@@ -20,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static void die(const char *what)
@@ -221,173 +217,9 @@ static void make_model(const char *path, uint64_t size, uint64_t seed)
     free(t);
 }
 
-/* ---- headers alone ------------------------------------------------------- */
-
-enum { SHARDS = 163 };
-static const uint64_t deepseek_bytes = 688586000000;
-
-struct shards {
-    const char *dir;
-    size_t want, n;        /* tensors */
-    unsigned shard;
-    char *head;
-    size_t k, cap;
-    uint64_t at;           /* data bytes of the shard */
-    FILE *index;
-    char index_path[4096];
-};
-
-static void end_shard(struct shards *s)
-{
-    char path[4096];
-
-    if (!s->k)
-        return;
-    snprintf(path, sizeof path, "%s/model-%05u-of-%06d.safetensors", s->dir, s->shard + 1, SHARDS);
-    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    if (fd < 0)
-        die(path);
-    s->k = close_header(s->head, s->k);
-    put(fd, s->head, s->k, path);
-    if (ftruncate(fd, (off_t)(s->k + s->at)) || close(fd))
-        die(path);
-    s->k = 0;
-    s->at = 0;
-    s->shard++;
-}
-
-static void header(struct shards *s, const char *name, const char *dtype, unsigned esz, uint64_t rows,
-                   uint64_t cols)
-{
-    const uint64_t dim[2] = { rows, cols }, size = (rows ? rows : 1) * cols * esz;
-
-    if (s->n == s->want)
-        return;
-    if (s->at && s->at + size > deepseek_bytes / SHARDS && s->shard + 1 < SHARDS)
-        end_shard(s);
-    if (s->cap < s->k + 2 * ENTRY) {
-        s->cap = 2 * s->cap + 4 * ENTRY;
-        s->head = need(realloc(s->head, s->cap));
-    }
-    if (!s->k)
-        s->k = 8 + (size_t)sprintf(s->head + 8, "{\"__metadata__\":{\"format\":\"pt\"}");
-    s->head[s->k++] = ',';
-    s->k += put_entry(s->head + s->k, name, dtype, rows ? dim : dim + 1, rows ? 2 : 1, s->at, s->at + size);
-    fprintf(s->index, "%s\n    \"%s\": \"model-%05u-of-%06d.safetensors\"", s->n ? "," : "", name, s->shard + 1,
-            SHARDS);
-    s->at += size;
-    s->n++;
-}
-
-static void vector(struct shards *s, int layer, const char *name, uint64_t n)
-{
-    char full[NAME];
-
-    snprintf(full, sizeof full, "model.layers.%d.%s", layer, name);
-    header(s, full, "BF16", 2, 0, n);
-}
-
-/* A weight in FP8 and its scales. */
-static void matrix(struct shards *s, int layer, const char *name, uint64_t rows, uint64_t cols)
-{
-    char full[NAME];
-
-    snprintf(full, sizeof full, "model.layers.%d.%s.weight", layer, name);
-    header(s, full, "F8_E4M3", 1, rows, cols);
-    strncat(full, "_scale_inv", sizeof full - strlen(full) - 1);
-    header(s, full, "F32", 4, (rows + 127) / 128, (cols + 127) / 128);
-}
-
-static void mlp(struct shards *s, int layer, const char *prefix, uint64_t width)
-{
-    char name[NAME / 2];
-
-    snprintf(name, sizeof name, "%sgate_proj", prefix);
-    matrix(s, layer, name, width, 7168);
-    snprintf(name, sizeof name, "%sup_proj", prefix);
-    matrix(s, layer, name, width, 7168);
-    snprintf(name, sizeof name, "%sdown_proj", prefix);
-    matrix(s, layer, name, 7168, width);
-}
-
-static void layer(struct shards *s, int i)
-{
-    char name[NAME];
-
-    matrix(s, i, "self_attn.q_a_proj", 1536, 7168);
-    vector(s, i, "self_attn.q_a_layernorm.weight", 1536);
-    matrix(s, i, "self_attn.q_b_proj", 24576, 1536);
-    matrix(s, i, "self_attn.kv_a_proj_with_mqa", 576, 7168);
-    vector(s, i, "self_attn.kv_a_layernorm.weight", 512);
-    matrix(s, i, "self_attn.kv_b_proj", 32768, 512);
-    matrix(s, i, "self_attn.o_proj", 7168, 16384);
-    if (i < 3) {
-        mlp(s, i, "mlp.", 18432);
-    } else {
-        snprintf(name, sizeof name, "model.layers.%d.mlp.gate.weight", i);
-        header(s, name, "BF16", 2, 256, 7168);
-        snprintf(name, sizeof name, "model.layers.%d.mlp.gate.e_score_correction_bias", i);
-        header(s, name, "F32", 4, 0, 256);
-        mlp(s, i, "mlp.shared_experts.", 2048);
-        for (int x = 0; x < 256; x++) {
-            char prefix[32];
-            snprintf(prefix, sizeof prefix, "mlp.experts.%d.", x);
-            mlp(s, i, prefix, 2048);
-        }
-    }
-    vector(s, i, "input_layernorm.weight", 7168);
-    vector(s, i, "post_attention_layernorm.weight", 7168);
-}
-
-static FILE *create(const char *dir, const char *name, char *path, size_t size)
-{
-    snprintf(path, size, "%s/%s", dir, name);
-    FILE *const f = fopen(path, "w");
-    if (!f)
-        die(path);
-    return f;
-}
-
-static void make_headers(size_t want, const char *dir)
-{
-    struct shards s = { .dir = dir, .want = want };
-    char path[4096];
-
-    if (mkdir(dir, 0777) && errno != EEXIST)
-        die(dir);
-    s.index = create(dir, "model.safetensors.index.json", s.index_path, sizeof s.index_path);
-    fprintf(s.index, "{\n  \"metadata\": {\n    \"total_size\": %" PRIu64 "\n  },\n  \"weight_map\": {",
-            deepseek_bytes);
-    header(&s, "model.embed_tokens.weight", "BF16", 2, 129280, 7168);
-    for (int i = 0; i < 61; i++)
-        layer(&s, i);
-    header(&s, "model.norm.weight", "BF16", 2, 0, 7168);
-    header(&s, "lm_head.weight", "BF16", 2, 129280, 7168);
-    header(&s, "model.layers.61.embed_tokens.weight", "BF16", 2, 129280, 7168);
-    vector(&s, 61, "enorm.weight", 7168);
-    vector(&s, 61, "hnorm.weight", 7168);
-    header(&s, "model.layers.61.eh_proj.weight", "BF16", 2, 7168, 14336);
-    layer(&s, 61);
-    vector(&s, 61, "shared_head.norm.weight", 7168);
-    header(&s, "model.layers.61.shared_head.head.weight", "BF16", 2, 129280, 7168);
-    end_shard(&s);
-    fputs("\n  }\n}\n", s.index);
-    if (fclose(s.index))
-        die(s.index_path);
-    FILE *const f = create(dir, "config.json", path, sizeof path);
-    fputs("{\"architectures\": [\"DeepseekV3ForCausalLM\"], \"model_type\": \"deepseek_v3\", \"quantization_config\": "
-          "{\"activation_scheme\": \"dynamic\", \"fmt\": \"e4m3\", \"quant_method\": \"fp8\", "
-          "\"weight_block_size\": [128, 128]}}\n", f);
-    if (fclose(f))
-        die(path);
-    free(s.head);
-}
-
 int main(int argc, char **argv)
 {
-    if (argc == 4 && !strcmp(argv[1], "--headers")) {
-        make_headers(strtoull(argv[2], NULL, 10), argv[3]);
-    } else if ((argc == 5 || argc == 6) && !strcmp(argv[1], "--tensor")) {
+    if ((argc == 5 || argc == 6) && !strcmp(argv[1], "--tensor")) {
         const struct tensor t = { "model.layers.0.mlp.up_proj.weight", strtoull(argv[2], NULL, 10),
                                   strtoull(argv[3], NULL, 10), NORMAL };
         write_model(argv[4], &t, 1, argc == 6 ? strtoull(argv[5], NULL, 10) : 1);
@@ -395,8 +227,7 @@ int main(int argc, char **argv)
         make_model(argv[1], strtoull(argv[2], NULL, 10) * 1000000, argc == 4 ? strtoull(argv[3], NULL, 10) : 1);
     } else {
         fprintf(stderr, "usage: bench-mkmodel OUT.safetensors SIZE_MB [SEED]\n"
-                        "       bench-mkmodel --tensor ROWS COLS OUT.safetensors [SEED]\n"
-                        "       bench-mkmodel --headers TENSORS OUTDIR\n");
+                        "       bench-mkmodel --tensor ROWS COLS OUT.safetensors [SEED]\n");
         return 2;
     }
     return 0;

@@ -18,6 +18,7 @@ set -eu
 export LC_ALL=C
 OCTAVO=${OCTAVO:-build/release/octavo}
 BENCH=${BENCH:-build/release/bench-}
+MINI=${OCTAVO%/*}/mini
 dir=${BENCH_DIR:-build/bench}
 mb=${BENCH_MB:-4400}
 runs=${BENCH_RUNS:-5}
@@ -211,7 +212,8 @@ goal 'peak memory of models 3 x apart' 'within 2 MiB' "$apart MiB" "$apart <= 2 
 for m in third tall wide; do rm -f "$dir/$m.safetensors"; done
 
 # ---- ls and the start -------------------------------------------------------------
-"${BENCH}mkmodel" --headers 91991 "$dir/headers"
+rm -rf "$dir/headers"
+"$MINI" inventory "$dir/headers"
 i=-1
 while [ $i -lt 10 ]; do
     n=$([ $i -lt 0 ] && echo first || echo ls)

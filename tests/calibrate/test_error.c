@@ -1,5 +1,5 @@
 #include "calibrate/error.h"
-#include "tests/mk.h"
+#include "tests/mk_gguf.h"
 #include "tests/oracle.h"
 
 #include <criterion/criterion.h>
@@ -211,6 +211,40 @@ Test(error, types_are_compared_by_value)
             buf_free(&a);
             buf_free(&b);
         }
+}
+
+/* Rows so wide that boxes are cut, of two types of GGUF whose blocks differ in length:
+ * the value of each 256 elements is that of the F16 number of the block. */
+Test(error, cut_between_blocks_of_both)
+{
+    enum { R = 128, C = 40960, N = R * C / 256 };
+    struct pair p;
+    struct error_report r;
+    struct err e;
+    struct buf a = gg_head(3, 1, 0), b = gg_head(3, 1, 0);
+    gg_tensor(&a, "w", 2, (uint64_t[]){C, R}, 8, 0), gg_pad(&a, 32);  /* Q8_0: d, and q = 1 */
+    gg_tensor(&b, "w", 2, (uint64_t[]){C, R}, 14, 0), gg_pad(&b, 32); /* Q6_K: q = 33, scale 1, d */
+    uint8_t q8[34], q6[210];
+    memset(q8, 1, sizeof q8);
+    memset(q6, 0x11, 128);
+    memset(q6 + 128, 0xaa, 64);
+    memset(q6 + 192, 1, 16);
+    for (size_t i = 0; i < N; i++) {
+        const uint16_t d = (uint16_t)(i * 7 % 0x7c00);
+        q8[0] = q6[208] = (uint8_t)d;
+        q8[1] = q6[209] = (uint8_t)(d >> 8);
+        for (int k = 0; k < 8; k++)
+            mk_put(&a, q8, sizeof q8);
+        mk_put(&b, q6, sizeof q6);
+    }
+    start(&p, &a, NULL, &b, NULL, false);
+    cr_assert_eq(measure(&r, &p, NULL, 3, &e), 0, "%s", e.msg);
+    cr_assert_eq(r.t[0].sums.n, (uint64_t)R * C);
+    cr_assert_eq(r.t[0].sums.k.equal, (uint64_t)R * C);
+    error_free(&r);
+    end(&p);
+    buf_free(&a);
+    buf_free(&b);
 }
 
 Test(error, identical_models)

@@ -143,6 +143,22 @@ repeat() {
     done
 }
 
+# ---- miniatures ------------------------------------------------------------------
+
+# mini ARGUMENT...: the generator of samples/mini.
+mini() {
+    _mini=${OCTAVO%/*}/mini
+    [ -x "$_mini" ] || skip "there is no $_mini"
+    "$_mini" "$@"
+}
+# inventory MODEL: "name dtype d0,d1" per tensor, sorted.
+inventory() {
+    octavo ls -q --json "$1" |
+        sed 's/^{"name":"\([^"]*\)","dtype":"\([^"]*\)","shape":\[\([0-9,]*\)\].*/\1 \2 \3/' | sort
+}
+# crc32 <FILE: in capitals; what gzip writes at the end, for want of a program for it.
+crc32() { gzip | tail -c 8 | od -An -tx1 | awk '{ print toupper($4 $3 $2 $1) }'; }
+
 # ---- manners ---------------------------------------------------------------------
 
 # writer_manners VERB INPUT NAME OPTION...: what every verb that writes a model does

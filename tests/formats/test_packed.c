@@ -317,6 +317,7 @@ Test(packed, manifests_that_lie)
         const char *from, *to, *word;
     } lie[] = {
         {"\"dtype\":\"BF16\"", "\"dtype\":\"BF17\"", "dtype"},
+        {"\"dtype\":\"BF16\"", "\"dtype\":\"Q8_0\"", "dtype"}, /* rows need not be whole blocks here */
         {"\"dtype\":\"BF16\"", "\"dtype\":16", "dtype"},
         {"\"name\":\"w\"", "\"name\":7", "name"},
         {"\"name\":\"w\"", "\"name\":\"norm\"", "norm"},

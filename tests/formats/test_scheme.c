@@ -12,16 +12,60 @@ Test(scheme, rows_are_found)
     for (size_t i = 0; i < scheme_count; i++) {
         const struct scheme *s = &scheme_table[i];
         cr_assert_eq(scheme_find(s->name), s);
-        cr_assert_eq(scheme_match(s->elem, s->scale, s->block_rows, s->block_cols), s, "%s",
-                     s->name);
-        cr_assert(s->elem == DT_F8_E4M3 || s->elem == DT_I8);
-        cr_assert(s->scale == DT_F8_E8M0 || s->scale == DT_F32);
+        struct scheme like = *s;
+        like.name = like.title = NULL;
+        cr_assert_eq(scheme_like(like), s, "%s", s->name);
+        if (!s->two_level && !s->zero_point)
+            cr_assert_eq(scheme_match(s->elem, s->scale, s->block_rows, s->block_cols), s, "%s", s->name);
         cr_assert_gt(strlen(s->title), 10);
     }
-    cr_assert_null(scheme_find("fp8"));
-    cr_assert_null(scheme_find(""));
-    cr_assert_null(scheme_match(DT_F8_E4M3, DT_F32, 64, 64));
-    cr_assert_null(scheme_match(DT_I8, DT_F8_E8M0, 1, 32));
+}
+
+Test(scheme, names_of_any_block)
+{
+    static const struct {
+        const char *name;
+        enum dtype elem, scale;
+        uint32_t rows, cols;
+        unsigned bits;
+        bool zero;
+    } v[] = {
+        {"fp8-ue8m0-64x64", DT_F8_E4M3, DT_F8_E8M0, 64, 64, 8, false},
+        {"fp8-f32-1x128", DT_F8_E4M3, DT_F32, 1, 128, 8, false},
+        {"fp8-f16-128x128", DT_F8_E4M3, DT_F16, 128, 128, 8, false},
+        {"fp8-bf16-channel", DT_F8_E4M3, DT_BF16, 1, 0, 8, false},
+        {"fp8e5m2-tensor", DT_F8_E5M2, DT_F32, 0, 0, 8, false},
+        {"fp8fnuz-ue8m0-1x32", DT_F8_E4M3FNUZ, DT_F8_E8M0, 1, 32, 8, false},
+        {"int4-bf16-g64", DT_I4, DT_BF16, 1, 64, 4, false},
+        {"int4-g128-asym", DT_I4, DT_F32, 1, 128, 4, true},
+        {"int3-channel", DT_I8, DT_F32, 1, 0, 3, false},
+        {"int8-ue8m0-g32", DT_I8, DT_F8_E8M0, 1, 32, 8, false},
+        {"fp4-bf16-1x32", DT_F4, DT_BF16, 1, 32, 4, false},
+    };
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
+        const struct scheme *s = scheme_find(v[i].name);
+        cr_assert_not_null(s, "%s", v[i].name);
+        cr_assert_str_eq(s->name, v[i].name, "a name is spelled as it is found");
+        cr_assert(s->elem == v[i].elem && s->scale == v[i].scale && s->block_rows == v[i].rows
+                      && s->block_cols == v[i].cols && s->bits == v[i].bits && s->zero_point == v[i].zero,
+                  "%s", v[i].name);
+        cr_assert_eq(scheme_find(v[i].name), s, "one for each");
+        cr_assert_eq(scheme_like(*s), s);
+    }
+    /* other spellings of rows of the table */
+    cr_assert_eq(scheme_find("fp8-ue8m0-1x32"), scheme_find("mxfp8"));
+    cr_assert_eq(scheme_find("fp4-ue8m0-1x32"), scheme_find("mxfp4"));
+    cr_assert_eq(scheme_find("fp8-f32-channel"), scheme_find("fp8-channel"));
+    cr_assert_eq(scheme_find("int4-f32-g32"), scheme_find("int4-g32"));
+    static const char *const none[] = {"", "fp8", "fp8-", "fp8-f32", "fp8-f32-", "fp8-f32-128", "fp8-f32-128x",
+        "fp8-f32-128x128x", "fp8-f32-0x128", "fp8-f32-128x0", "fp8-f32-99999999999x1", "fp8-f64-128x128",
+        "int9-g128", "int4-g", "int4-g0", "int4-g128-", "int4-g128-sym", "fp8-channel-asym", "FP8-CHANNEL",
+        "fp8-f32-128x128-asym", "-fp8-channel", "fp8--channel"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        cr_assert_null(scheme_find(none[i]), "'%s'", none[i]);
+    cr_assert_null(scheme_match(DT_BF16, DT_F32, 1, 1));
+    cr_assert_null(scheme_match(DT_F8_E4M3, DT_I64, 1, 1));
+    cr_assert_null(scheme_match(DT_F8_E4M3, DT_F32, 2, 0), "there is no word for it");
 }
 
 Test(scheme, scale_shapes)

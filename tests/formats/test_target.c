@@ -24,7 +24,7 @@ Test(target, embedded_files_parse)
         cr_assert(!t.memory_bytes == !t.bandwidth);
         for (size_t f = 0; f < t.nforms; f++) {
             const struct target_form *form = &t.form[f];
-            cr_assert(form->convention->accepts(form->scheme));
+            cr_assert(convention_takes(form->convention, form->scheme, &(enum activation){0}));
             for (int r = 0; r < ROLE_COUNT; r++) {
                 char text[256];
                 cr_assert_str_eq(layout_print(&form->role[r].weight_layout, text),

@@ -107,7 +107,7 @@ static void read_boxes(struct fixture *f, const uint8_t *held, uint64_t tr, uint
         uint8_t *const p = malloc(b.rows * stride);
         struct err e = {0};
         memset(p, 0, b.rows * stride);
-        cr_assert_eq(box_read(&(struct source){&f->m, 0, held}, &b, p, stride, &tmp, &e), 0, "%s", e.msg);
+        cr_assert_eq(box_read(&(struct source){&f->m, 0, held, NULL}, &b, p, stride, &tmp, &e), 0, "%s", e.msg);
         same_box(f, &b, p, stride);
         for (uint64_t r = 0; r < b.rows; r++)
             for (size_t k = b.cols * f->esize; k < stride; k++)
@@ -116,7 +116,7 @@ static void read_boxes(struct fixture *f, const uint8_t *held, uint64_t tr, uint
     }
     const struct box none = {0, 0, 0, 0, f->x.cols};
     struct err e = {0};
-    cr_assert_eq(box_read(&(struct source){&f->m, 0, held}, &none, NULL, 0, &tmp, &e), 0);
+    cr_assert_eq(box_read(&(struct source){&f->m, 0, held, NULL}, &none, NULL, 0, &tmp, &e), 0);
     scratch_free(&tmp);
 }
 
@@ -326,8 +326,8 @@ Test(box, a_file_that_ends_early)
     start(&f, DT_U8, 1, 8, 8);
     mk_write(f.path, f.plain, 64); /* 24 bytes too short */
     f.f.fd = open(f.path, O_RDONLY);
-    cr_assert_eq(box_read(&(struct source){&f.m, 0, NULL}, &(struct box){0, 0, 5, 0, 8}, p, 8, &tmp, &e), 0);
-    cr_assert_eq(box_read(&(struct source){&f.m, 0, NULL}, &(struct box){0, 0, 6, 0, 8}, p, 8, &tmp, &e), -1);
+    cr_assert_eq(box_read(&(struct source){&f.m, 0, NULL, NULL}, &(struct box){0, 0, 5, 0, 8}, p, 8, &tmp, &e), 0);
+    cr_assert_eq(box_read(&(struct source){&f.m, 0, NULL, NULL}, &(struct box){0, 0, 6, 0, 8}, p, 8, &tmp, &e), -1);
     cr_assert_eq(e.kind, ERR_INPUT);
     cr_assert(strstr(e.msg, "'t'") && strstr(e.msg, f.path), "%s", e.msg);
     scratch_free(&tmp);

@@ -1,4 +1,4 @@
-#include "quantizers/run.h"
+#include "tests/flow.h"
 #include "tests/mk.h"
 #include "tests/oracle.h"
 
@@ -8,10 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* tests/quantizers/test_run.c */
-int flow_run(const struct buf *image, const char *config, const struct wanted *w, unsigned threads,
-             bool stream, bool pipe_, struct buf *out, struct err *e);
-const void *flow_tensor(const struct buf *image, const char *name, size_t *n);
 
 static double e4m3_value(uint8_t q)
 {

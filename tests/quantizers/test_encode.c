@@ -1,5 +1,6 @@
-#include "quantizers/run.h"
-#include "tests/mk.h"
+#include "quantizers/blocks.h"
+#include "tests/flow.h"
+#include "tests/mk_gguf.h"
 #include "tests/oracle.h"
 
 #include <criterion/criterion.h>
@@ -8,12 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
-/* tests/quantizers/test_run.c */
-int flow_run(const struct buf *image, const char *config, const struct wanted *w, unsigned threads,
-             bool stream, bool pipe_, struct buf *out, struct err *e);
-const void *flow_tensor(const struct buf *image, const char *name, size_t *n);
-void flow_wanted(struct wanted *w, struct encoding *to, const char *scheme);
 
 /* Runs w with nowhere to put results; the outcome of the op that reads tensor `name`. */
 static int outcome_of(const struct buf *image, const struct wanted *w, const char *name, struct outcome *o,
@@ -59,8 +56,8 @@ Test(encode, losses_are_counted)
     }
     const struct mk_tensor t = {"q.weight", "F32", "[140,300]", x, sizeof x};
     struct buf in = mk_safetensors(&t, 1, NULL), out;
-    for (size_t k = 0; k < scheme_count; k++) {
-        const struct scheme *const s = &scheme_table[k];
+    for (size_t k = 0; flow_plain[k]; k++) {
+        const struct scheme *const s = scheme_find(flow_plain[k]);
         struct encoding to;
         struct wanted w;
         struct outcome o = {0};
@@ -203,7 +200,7 @@ Test(encode, nonfinite_is_refused_with_its_place)
              {"[1,1]", "[0,0]", 1, 0}};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++)
         for (size_t k = 0; k < 9; k++)
-            for (size_t s = 0; s < scheme_count; s++) {
+            for (size_t s = 0; flow_plain[s]; s++) {
                 const char *const word[] = {"NaN", "Inf", "-Inf"};
                 const uint16_t bits[] = {kinds[k / 3].nan, kinds[k / 3].inf, kinds[k / 3].inf | 0x8000};
                 struct buf in = ones(k / 3, v[i].shape, v[i].n, v[i].at, bits[k % 3]), out;
@@ -211,7 +208,7 @@ Test(encode, nonfinite_is_refused_with_its_place)
                 struct wanted w;
                 struct err e = {0};
                 char want[64];
-                flow_wanted(&w, &to, scheme_table[s].name);
+                flow_wanted(&w, &to, flow_plain[s]);
                 snprintf(want, sizeof want, "%s is %s ", v[i].place, word[k % 3]);
                 cr_assert_eq(flow_run(&in, NULL, &w, 2, false, false, &out, &e), -1);
                 cr_assert_eq(e.kind, ERR_INPUT);
@@ -405,46 +402,99 @@ Test(encode, conventions_store_the_same_scales)
     buf_free(&in);
 }
 
+/* ---- the published end-to-end matrix ----------------------------------------------------------- */
+
+/* Through the whole of it: model, plan, workers, files. */
+Test(encode, published_matrix)
+{
+    static const struct {
+        const char *scheme, *convention, *rule, *scales;
+        uint32_t codes_crc, scales_crc;
+        size_t scales_size;
+        bool saturates;
+    } v[] = {
+        {"fp8-ue8m0-128x128", "deepseek-v4", "ds", "q.scale", 0xAC1314B8, 0xD954F804, 6, false},
+        {"fp8-f32-128x128", "deepseek", "ds-float", "q.weight_scale_inv", 0x3187C7C2, 0x04E02AF5, 24, false},
+        {"mxfp8", "compressed-tensors", "rceil", "q.weight_scale", 0x116DFE55, 0x332FBE75, 1920, false},
+        {"mxfp8", "ascend-v1", "floor", "q.weight_scale", 0xB3596712, 0x6E39A557, 1920, true},
+    };
+    static uint16_t x[MATRIX_ROWS * MATRIX_COLS];
+    oracle_matrix(x);
+    const struct mk_tensor t = {"q.weight", "BF16", "[192,320]", x, sizeof x};
+    struct buf in = mk_safetensors(&t, 1, NULL), out;
+    for (size_t k = 0; k < sizeof v / sizeof *v; k++) {
+        struct encoding to;
+        struct wanted w;
+        struct outcome o = {0};
+        struct err e = {0};
+        size_t n, m;
+        flow_wanted(&w, &to, v[k].scheme);
+        w.convention = convention_find(v[k].convention);
+        if (to.scheme->scale == DT_F32)
+            to.rule_f32 = scale_rule_f32_find(v[k].rule, DT_F8_E4M3);
+        else
+            to.rule = scale_rule_find(v[k].rule);
+        cr_assert_eq(flow_run(&in, NULL, &w, 2, k & 1, false, &out, &e), 0, "%s", e.msg);
+        const void *const codes = flow_tensor(&out, "q.weight", &n);
+        const void *const scales = flow_tensor(&out, v[k].scales, &m);
+        cr_assert(n == sizeof x / 2 && m == v[k].scales_size, "%s: %zu %zu", v[k].rule, n, m);
+        cr_expect_eq(crc32(0, codes, (unsigned)n), v[k].codes_crc, "%s", v[k].rule);
+        cr_expect_eq(crc32(0, scales, (unsigned)m), v[k].scales_crc, "%s", v[k].rule);
+        cr_assert_eq(outcome_of(&in, &w, "q.weight", &o, &e), 0, "%s", e.msg);
+        cr_expect_eq(o.n.saturated > 0, v[k].saturates, "%s", v[k].rule);
+        buf_free(&out);
+    }
+    buf_free(&in);
+}
+
 /* ---- GGUF blocks ------------------------------------------------------------------------------- */
 
-/* Q8_0 blocks encode to what the same values in F32 encode to. */
-Test(encode, blocks_of_gguf)
+/* Blocks encode to what the same values in F32 encode to, in whichever panels. */
+static void blocks_encode(uint32_t id, enum dtype t, uint64_t cols, size_t d_at)
 {
-    enum { R = 131, C = 2080 };
-    static float x[R * C];
-    struct buf g = {0};
+    enum { R = 131 };
+    const struct dtype_info *const d = &dtype_table[t];
+    const size_t n = R * cols / d->block_elems;
+    struct buf g = gg_head(3, 1, 0);
     uint64_t seed = 4;
-    mk_puts(&g, "GGUF");
-    mk_le(&g, 3, 4), mk_le(&g, 1, 8), mk_le(&g, 0, 8);
-    mk_le(&g, 8, 8), mk_puts(&g, "q.weight"), mk_le(&g, 2, 4), mk_le(&g, C, 8), mk_le(&g, R, 8),
-        mk_le(&g, 8, 4), mk_le(&g, 0, 8);
-    while (g.n % 32)
-        mk_le(&g, 0, 1);
-    for (size_t b = 0; b < R * C / 32; b++) {
-        const int power = (int)(oracle_random(&seed) % 12);
-        mk_le(&g, (uint64_t)(15 - power) << 10, 2); /* F16 2^-power */
-        for (size_t i = 0; i < 32; i++) {
-            const int8_t q = (int8_t)oracle_random(&seed);
-            x[b * 32 + i] = (float)ldexp(q, -power);
-            mk_le(&g, (uint8_t)q, 1);
-        }
+    float *const x = malloc(R * cols * sizeof *x);
+    gg_tensor(&g, "q.weight", 2, (uint64_t[]){cols, R}, id, 0);
+    gg_pad(&g, 32);
+    for (size_t b = 0; b < n; b++) {
+        const uint64_t half = (15 - oracle_random(&seed) % 12) << 10; /* 2^-11 to 1 */
+        for (size_t i = 0; i < d->block_bytes; i++)
+            if (i == d_at)
+                mk_le(&g, half, 2), i++;
+            else
+                mk_le(&g, oracle_random(&seed), 1);
+        block_find(t)->decode((const uint8_t *)g.s + g.n - d->block_bytes, x + b * d->block_elems, d->block_elems);
     }
-    const struct mk_tensor t = {"q.weight", "F32", "[131,2080]", x, sizeof x};
-    struct buf in = mk_safetensors(&t, 1, NULL), a, b;
-    for (size_t s = 0; s < scheme_count; s++) {
+    char shape[40];
+    sprintf(shape, "[%d,%d]", R, (int)cols);
+    const struct mk_tensor m = {"q.weight", "F32", shape, x, R * cols * sizeof *x};
+    struct buf in = mk_safetensors(&m, 1, NULL), a, b;
+    for (size_t s = 0; flow_plain[s]; s++) {
         struct encoding to;
         struct wanted w;
         struct err e = {0};
-        flow_wanted(&w, &to, scheme_table[s].name);
+        flow_wanted(&w, &to, flow_plain[s]);
         for (int stream = 0; stream < 2; stream++) {
-            cr_assert_eq(flow_run(&g, NULL, &w, 3, stream, false, &a, &e), 0, "%s: %s", scheme_table[s].name,
+            cr_assert_eq(flow_run(&g, NULL, &w, 3, stream, false, &a, &e), 0, "%s: %s", flow_plain[s],
                          e.msg);
             cr_assert_eq(flow_run(&in, NULL, &w, 3, stream, false, &b, &e), 0, "%s", e.msg);
-            cr_assert(a.n == b.n && !memcmp(a.s, b.s, a.n), "%s", scheme_table[s].name);
+            cr_assert(a.n == b.n && !memcmp(a.s, b.s, a.n), "%s, %s", d->name, flow_plain[s]);
             buf_free(&a);
             buf_free(&b);
         }
     }
     buf_free(&in);
     buf_free(&g);
+    free(x);
+}
+
+Test(encode, blocks_of_gguf)
+{
+    blocks_encode(8, DT_Q8_0, 2080, 0);
+    blocks_encode(14, DT_Q6_K, 2304, 208);
+    blocks_encode(41, DT_Q1_0, 2176, 0);
 }

@@ -1,5 +1,5 @@
 #include "formats/writer.h"
-#include "quantizers/run.h"
+#include "tests/flow.h"
 #include "tests/mk.h"
 #include "tests/oracle.h"
 
@@ -8,10 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* tests/quantizers/test_run.c */
-int flow_run(const struct buf *image, const char *config, const struct wanted *w, unsigned threads,
-             bool stream, bool pipe_, struct buf *out, struct err *e);
-void flow_wanted(struct wanted *w, struct encoding *to, const char *scheme);
 
 static const char fp8[] =
     "{\"quantization_config\":{\"quant_method\":\"fp8\",\"weight_block_size\":[128,128]}}";
@@ -89,7 +85,7 @@ Test(plan, outputs_of_a_quantization)
     for (size_t i = 0; i < p.nout; i++) {
         const struct output *const o = output_of(&p, want[i].name);
         cr_assert(o->t.dtype == want[i].t && o->t.rank == want[i].rank && o->t.size == want[i].size
-                      && o->part == want[i].part,
+                      && o->as.part == want[i].part,
                   "%s", want[i].name);
         cr_assert_eq(memcmp(o->t.dim, want[i].dim, o->t.rank * sizeof *o->t.dim), 0, "%s", want[i].name);
         const struct op *const by = &p.op[o->op];
@@ -147,7 +143,7 @@ Test(plan, rules_choose)
         cr_assert_eq(plan_with(&b, NULL, SCHEME_DEFAULT, v[i].pattern, v[i].a, &p, &s, &e), 0, "%s", e.msg);
         cr_assert_eq(p.nout, v[i].nout, "%s", v[i].pattern);
         if (v[i].scale)
-            cr_assert_eq(output_of(&p, v[i].scale)->part, PART_SCALE);
+            cr_assert_eq(output_of(&p, v[i].scale)->as.part, PART_SCALE);
         cr_assert_eq(p.nnotes, v[i].a == ACTION_DROP);
         plan_free(&p);
         close_image(&s);
@@ -196,6 +192,43 @@ Test(plan, a_stack_has_no_single_scale)
     plan_free(&p);
     close_image(&s);
     buf_free(&b);
+}
+
+/* Groups along a row must divide it, or readers refuse the weight; blocks may be partial.  What is quantized
+ * already cannot be kept beside another scheme, so there it is an error. */
+Test(plan, partial_groups_only_by_name)
+{
+    static const struct {
+        const char *scheme, *dtype, *shape;
+        size_t bytes;
+        bool partial;
+    } v[] = {{"mxfp8", "BF16", "[3,64]", 384, false},  {"mxfp8", "BF16", "[3,65]", 390, true},
+             {"mxfp8", "BF16", "[3,31]", 186, true},   {"mxfp8", "BF16", "[2,3,33]", 396, true},
+             {"fp8-tensor", "F16", "[3,33]", 198, false}, {"fp8-channel", "F32", "[1,3]", 12, false},
+             {SCHEME_DEFAULT, "BF16", "[3,33]", 198, false}, {"int8-channel", "BF16", "[3,1]", 6, false},
+             {"mxfp8", "F8_E4M3", "[3,64]", 192, false}, {"mxfp8", "F8_E4M3", "[3,65]", 195, true}};
+    for (size_t i = 0; i < 2 * sizeof v / sizeof *v; i++) {
+        const size_t k = i / 2;
+        const bool codes = v[k].dtype[1] == '8', refused = v[k].partial && i % 2 == 0;
+        const float one = 1;
+        const struct mk_tensor t[2] = {{"x.experts.weight", v[k].dtype, v[k].shape, NULL, v[k].bytes},
+                                       {"x.experts.weight_scale_inv", "F32", "[1,1]", &one, 4}};
+        struct buf b = mk_safetensors(t, 1 + codes, NULL);
+        struct source_model s;
+        struct plan p;
+        struct err e;
+        const char *const pattern = i % 2 ? "x.*" : "none";
+        const int r = plan_with(&b, codes ? fp8 : NULL, v[k].scheme, pattern, ACTION_QUANTIZE, &p, &s, &e);
+        cr_assert_eq(r, refused && codes ? -1 : 0, "%s %s: %s", v[k].scheme, v[k].shape, e.msg);
+        const char *said = r ? e.msg : p.nnotes ? p.note[0] : "";
+        cr_assert_eq(refused, strstr(said, "x.experts.weight [3,") && strstr(said, "groups of 32 columns"), "%s", said);
+        buf_free(&b);
+        if (r)
+            continue;
+        cr_assert(codes || p.op[0].x == (refused ? &xform_copy : &xform_encode), "%s %s", v[k].scheme, v[k].shape);
+        plan_free(&p);
+        close_image(&s);
+    }
 }
 
 Test(plan, dropping_a_weight_drops_its_scale)
@@ -273,7 +306,7 @@ Test(plan, held_bytes_of_a_stream)
         cr_assert_eq(p.held, peak, "%s: %lu, not %lu", v[i].order, p.held, peak);
         cr_assert(i == 5 || p.held == v[i].held);
         for (size_t k = 1; k < p.nops; k++)
-            cr_assert_geq(op_last(&p.op[k]), op_last(&p.op[k - 1]), "ops run as their inputs arrive");
+            cr_assert_geq(op_last(&p.op[k], p.src), op_last(&p.op[k - 1], p.src), "ops run as their inputs arrive");
         for (size_t k = 0; k < p.nops; k++)
             cr_assert_eq(op_streams(&p.op[k]), p.op[k].in[0] > p.op[k].in[1]);
         plan_free(&p);
@@ -330,7 +363,7 @@ Test(plan, cuts)
                 static const enum dtype in[] = {DT_F8_E4M3, DT_BF16};
                 struct stored st = {
                     .dtype = DT_F8_E4M3, .batch = 1, .rows = rows, .cols = cols, .repeat = {1, 1}};
-                struct grain x = {grain[g].rows, grain[g].cols, in[k / 49 % 2], NULL, NULL, k / 98};
+                struct grain x = {grain[g].rows, grain[g].cols, {.elem = in[k / 49 % 2]}, NULL, NULL, k / 98};
                 struct op op = {.x = &xform_copy, .src = &m, .m = {1, rows, cols}};
                 struct err e = {0};
                 uint64_t tr = 1, tc = 1;
@@ -352,7 +385,7 @@ Test(plan, cuts)
                 if (x.stream)
                     cr_assert(op.box_cols == cols || rows == 1, "a stream has whole rows");
                 else if (grain[g].cols)
-                    cr_assert_leq(op.box_rows * row_bytes(x.in, op.box_cols), 5u << 20,
+                    cr_assert_leq(op.box_rows * view_row_bytes(&x.in, op.box_cols), 5u << 20,
                                   "%lu x %lu: %lu x %lu", rows, cols, op.box_rows, op.box_cols);
             }
 }

@@ -1,4 +1,5 @@
 #include "quantizers/plan.h"
+#include "tests/flow.h"
 #include "tests/mk.h"
 #include "tests/oracle.h"
 
@@ -7,11 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* tests/quantizers/test_run.c */
-int flow_run(const struct buf *image, const char *config, const struct wanted *w, unsigned threads,
-             bool stream, bool pipe_, struct buf *out, struct err *e);
-const void *flow_tensor(const struct buf *image, const char *name, size_t *n);
-void flow_wanted(struct wanted *w, struct encoding *to, const char *scheme);
 
 enum { R = 150, C = 300, BR = 2, BC = 3 };
 static const char blocks[] =
@@ -217,9 +213,9 @@ Test(recode, codes_that_are_never_written)
     struct err e;
     for (int k = 0; k < 4; k++) {
         memset(code, 127, sizeof code);
-        code[149 * 10 + 9] = (uint8_t[]){0, 255, 1, 254}[k];
+        code[149 * 10 + 9] = (uint8_t[]){255, 0, 1, 254}[k]; /* 0 is never made, but what has it keeps it */
         struct buf in = model_of("q.weight_scale_inv", "U8", "[150,10]", code, sizeof code), out;
-        if (k < 2) {
+        if (k < 1) {
             cr_assert_eq(refused(&in, mx, "mxfp8", &e), -1);
             cr_assert_eq(e.kind, ERR_INPUT);
             cr_assert(strstr(e.msg, "[149,9]"), "%s", e.msg);
@@ -235,7 +231,6 @@ Test(recode, codes_that_are_never_written)
 
 Test(recode, schemes_without_an_exact_way)
 {
-    static const char *const none[] = {"fp8-channel", "fp8-tensor", "int8-channel"};
     float s[BR * BC];
     uint8_t code[R * 10];
     struct err e;
@@ -243,14 +238,11 @@ Test(recode, schemes_without_an_exact_way)
     memset(code, 127, sizeof code);
     struct buf b = model_of("q.weight_scale_inv", "F32", "[2,3]", s, sizeof s);
     struct buf m = model_of("q.weight_scale_inv", "U8", "[150,10]", code, sizeof code);
-    for (int i = 0; i < 3; i++) {
-        cr_assert_eq(refused(&b, powers, none[i], &e), -1);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(refused(i ? &m : &b, i ? mx : powers, "int8-channel", &e), -1);
         cr_assert_eq(e.kind, ERR_INPUT);
-        cr_assert(strstr(e.msg, "'q.weight'") && strstr(e.msg, none[i]) && strstr(e.msg, "no exact way"),
-                  "%s", e.msg);
+        cr_assert(strstr(e.msg, "'q.weight'") && strstr(e.msg, "no exact way to int8-channel"), "%s", e.msg);
     }
-    cr_assert_eq(refused(&m, mx, "fp8-ue8m0-128x128", &e), -1, "blocks only become finer");
-    cr_assert(strstr(e.msg, "mxfp8") && strstr(e.msg, "fp8-ue8m0-128x128"), "%s", e.msg);
     buf_free(&b);
     buf_free(&m);
 }

@@ -79,7 +79,7 @@ static int load(struct rules *r, const char *text, const char *scheme, struct er
     char *const dir = mk_tmpdir(), *const path = mk_path(dir, "rules.txt");
     mk_write(path, text, strlen(text));
     *e = (struct err){0};
-    const int rc = rules_file(r, path, scheme, e);
+    const int rc = rules_file(r, path, scheme != NULL, e);
     free(path);
     mk_rmdir(dir);
     return rc;
@@ -121,8 +121,11 @@ Test(rules, mistakes_name_their_line)
     } v[] = {
         {"a = keep\nb\n", "mxfp8", ":2", "'b'"},
         {"a = keep\n\n\nb = kept\n", "mxfp8", ":4", "kept"},
-        {"a = fp8-tensor\n", "mxfp8", ":1", "mxfp8"},
-        {"a = mxfp8\n", NULL, ":1", "none"},
+        {"a = fp8-tensors\n", "mxfp8", ":1", "'fp8-tensors'"},
+        {"a = mxfp8 flour\n", "mxfp8", ":1", "'flour'"},
+        {"a = fp8-tensor floor\n", "mxfp8", ":1", "'floor' for fp8-tensor"},
+        {"a = mxfp8\n", NULL, ":1", "'mxfp8'"},
+        {"a = bf16\n", NULL, ":1", "'bf16'"},
         {"a =\n", "mxfp8", ":1", "''"},
         {"# one\nre:( = keep\n", "mxfp8", ":2", "re:("},
         {" = keep\n", "mxfp8", ":1", ""},
@@ -137,7 +140,7 @@ Test(rules, mistakes_name_their_line)
     }
     struct rules r = {0};
     struct err e = {0};
-    cr_assert_eq(rules_file(&r, "/no/such/file", NULL, &e), -1);
+    cr_assert_eq(rules_file(&r, "/no/such/file", false, &e), -1);
     cr_assert_eq(e.kind, ERR_INPUT);
     rules_free(&r);
 }

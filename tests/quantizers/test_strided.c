@@ -1,5 +1,5 @@
-#include "quantizers/run.h"
 #include "quantizers/strided.h"
+#include "tests/flow.h"
 #include "tests/mk_torch.h"
 #include "tests/oracle.h"
 
@@ -9,12 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* of test_run.c */
-int flow_run(const struct buf *image, const char *config, const struct wanted *w, unsigned threads,
-             bool stream, bool pipe_, struct buf *out, struct err *e);
-const void *flow_tensor(const struct buf *image, const char *name, size_t *n);
-void flow_wanted(struct wanted *w, struct encoding *to, const char *scheme);
 
 /* ---- boxes and ranges, against one element at a time ---------------------------------- */
 
@@ -81,7 +75,7 @@ static void check_box(const struct fixture *f, const struct box *b, size_t gap, 
     uint8_t *const p = malloc(b->rows * stride);
     struct err e = {0};
     memset(p, 0x5a, b->rows * stride);
-    cr_assert_eq(box_read(&(struct source){&f->m, 0, NULL}, b, p, stride, tmp, &e), 0, "%s", e.msg);
+    cr_assert_eq(box_read(&(struct source){&f->m, 0, NULL, NULL}, b, p, stride, tmp, &e), 0, "%s", e.msg);
     for (uint64_t r = 0; r < b->rows; r++) {
         for (uint64_t c = 0; c < b->cols; c++)
             cr_assert_eq(memcmp(p + r * stride + c * f->item,
@@ -98,7 +92,7 @@ static void check_range(const struct fixture *f, uint64_t first, uint64_t n, str
     uint8_t *const p = malloc(n * f->item + 1);
     struct err e = {0};
     p[n * f->item] = 0x5a;
-    cr_assert_eq(strided_range(&(struct source){&f->m, 0, NULL}, first, n, p, tmp, &e), 0, "%s", e.msg);
+    cr_assert_eq(strided_range(&(struct source){&f->m, 0, NULL, NULL}, first, n, p, tmp, &e), 0, "%s", e.msg);
     for (uint64_t i = 0; i < n; i++)
         cr_assert_eq(memcmp(p + i * f->item, element(f, first + i), f->item), 0, "element %lu of %lu+%lu", i,
                      first, n);
@@ -221,6 +215,53 @@ Test(strided, large)
     end(&f);
 }
 
+/* Rows of another kind than the tensor's own: 4-bit codes in its bytes, words of
+ * bits, and other dimensions, all of them its bytes in row-major order. */
+Test(strided, views)
+{
+    static const struct {
+        enum dtype t;
+        uint64_t dim[2], stride[2];
+        struct view v;
+    } row[] = {
+        {DT_U8, {40, 30}, {1, 40}, {DT_F8_E4M3, PACK_PLAIN, 0, 2, {40, 30}}},
+        {DT_U8, {40, 30}, {1, 40}, {DT_F4, PACK_BYTES, 0, 2, {40, 60}}},
+        {DT_U8, {40, 30}, {3, 200}, {DT_F4, PACK_BYTES, 0, 3, {5, 8, 60}}},
+        {DT_U8, {40, 32}, {1, 40}, {DT_F4, PACK_BYTES, 0, 2, {20, 128}}},
+        {DT_I32, {40, 30}, {1, 40}, {DT_I4, PACK_WORDS, 4, 2, {40, 240}}},
+    };
+    struct fixture f;
+    struct scratch tmp = {0};
+    struct err e = {0};
+    start(&f);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        shape(&f, row[i].t, 2, row[i].dim, row[i].stride);
+        const struct view *const v = &row[i].v;
+        const struct matrix m = view_matrix(v);
+        const size_t pitch = view_row_bytes(v, m.cols), step = view_step(v);
+        uint8_t *const plain = malloc(f.t.size), *const p = malloc(f.t.size + 100 * m.rows);
+        cr_assert_eq(m.batch * m.rows * pitch, f.t.size);
+        for (uint64_t k = 0; k < tensor_elems(&f.t); k++)
+            memcpy(plain + k * f.item, element(&f, k), f.item);
+        for (uint64_t batch = 0; batch < m.batch; batch++)
+            for (int half = 0; half < 3; half++) {
+                const uint64_t from = half == 2 ? m.cols / 2 / step * step : 0,
+                               to = half == 1 ? m.cols / 2 / step * step : m.cols;
+                const struct box b = {batch, 2, m.rows - 3, from, to - from};
+                const size_t width = view_row_bytes(v, b.cols), stride = width + (size_t)half * 7;
+                cr_assert_eq(box_read(&(struct source){&f.m, 0, NULL, v}, &b, p, stride, &tmp, &e), 0, "%s", e.msg);
+                for (uint64_t r = 0; r < b.rows; r++)
+                    cr_assert_eq(memcmp(p + r * stride,
+                                        plain + (batch * m.rows + 2 + r) * pitch + view_row_bytes(v, from), width),
+                                 0, "view %zu, row %lu", i, r);
+            }
+        free(plain);
+        free(p);
+    }
+    scratch_free(&tmp);
+    end(&f);
+}
+
 Test(strided, what_lies_together)
 {
     static const struct {
@@ -258,10 +299,10 @@ Test(strided, a_file_that_shrank)
     start(&f);
     shape(&f, DT_U8, 2, (uint64_t[]){8, 8}, (uint64_t[]){1, 500000});
     cr_assert_eq(truncate(f.path, FILE_BYTES / 2), 0);
-    cr_assert_eq(box_read(&(struct source){&f.m, 0, NULL}, &(struct box){0, 0, 8, 0, 8}, p, 8, &tmp, &e), -1);
+    cr_assert_eq(box_read(&(struct source){&f.m, 0, NULL, NULL}, &(struct box){0, 0, 8, 0, 8}, p, 8, &tmp, &e), -1);
     cr_assert_eq(e.kind, ERR_INPUT);
     cr_assert(strstr(e.msg, "tensor 't'"), "%s", e.msg);
-    cr_assert_eq(strided_range(&(struct source){&f.m, 0, NULL}, 0, 64, p, &tmp, &e), -1);
+    cr_assert_eq(strided_range(&(struct source){&f.m, 0, NULL, NULL}, 0, 64, p, &tmp, &e), -1);
     scratch_free(&tmp);
     end(&f);
 }
@@ -270,7 +311,7 @@ Test(strided, a_file_that_shrank)
 
 enum { ELEMS = 400 * 700 };
 
-static const struct view {
+static const struct piece {
     const char *name, *size, *stride;
     int offset;
 } views[] = {

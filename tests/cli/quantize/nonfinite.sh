@@ -1,12 +1,12 @@
 # NaN and Inf in a weight: found before a scale is made of them.
 . "$ROOT/tests/cli/lib.sh"
-# m.safetensors: a BF16 weight of 3 x 200 with one bad element.
+# m.safetensors: a BF16 weight of 3 x 224 with one bad element.
 make_model() { # make_model ROW COL BYTES
-    safetensors m.safetensors '{"a.weight":{"dtype":"BF16","shape":[3,200],"data_offsets":[0,1200]},"model.norm.weight":{"dtype":"BF16","shape":[4],"data_offsets":[1200,1208]}}'
-    { zeros $((($1 * 200 + $2) * 2)); printf "$3"; zeros $((1200 - ($1 * 200 + $2) * 2 - 2)); zeros 8; } >>m.safetensors
+    safetensors m.safetensors '{"a.weight":{"dtype":"BF16","shape":[3,224],"data_offsets":[0,1344]},"model.norm.weight":{"dtype":"BF16","shape":[4],"data_offsets":[1344,1352]}}'
+    { zeros $((($1 * 224 + $2) * 2)); printf "$3"; zeros $((1344 - ($1 * 224 + $2) * 2 - 2)); zeros 8; } >>m.safetensors
 }
 for scheme in fp8-ue8m0-128x128 fp8-f32-128x128 mxfp8 fp8-channel fp8-tensor int8-channel; do
-    for bad in '0 0 \300\177 NaN' '2 199 \200\177 Inf' '1 130 \200\377 Inf' '2 5 \377\377 NaN'; do
+    for bad in '0 0 \300\177 NaN' '2 223 \200\177 Inf' '1 130 \200\377 Inf' '2 5 \377\377 NaN'; do
         set -- $bad
         make_model "$1" "$2" "$3"
         for to in x.safetensors xdir; do
@@ -27,7 +27,7 @@ for scheme in fp8-ue8m0-128x128 fp8-f32-128x128 mxfp8 fp8-channel fp8-tensor int
     expect_exit 0 "$OCTAVO" quantize m.safetensors --scheme $scheme -o s.safetensors -f --nonfinite=saturate
     expect_exit 0 "$OCTAVO" dequantize s.safetensors --dtype f32 -f -o d.safetensors
     expect_exit 0 "$OCTAVO" ls d.safetensors
-    expect_out "[3,200]"
+    expect_out "[3,224]"
 done
 # A kept tensor may hold what it likes: it is copied.
 make_model 0 0 '\000\000'

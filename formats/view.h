@@ -1,0 +1,36 @@
+/* How the codes of a weight lie in the bytes of its tensor.
+ *
+ * A checkpoint that has no type for 4-bit elements keeps them in bytes or words
+ * of a tensor with another shape.  A view says what that tensor means: the type
+ * of its elements and the shape of the weight.  Rows are contiguous. */
+#ifndef OCTAVO_VIEW_H
+#define OCTAVO_VIEW_H
+
+#include "formats/model.h"
+
+enum packing {
+    PACK_PLAIN,  /* as the type says; F4 and I4: two in a byte, the even column in its low half */
+    PACK_BYTES,  /* the same 4-bit codes in a U8 or I8 tensor [.., K/2] */
+    PACK_WORDS,  /* unsigned codes, value + 2^(bits-1), as a stream of bits, lowest first, in I32 words
+                  * [.., ceil(K * bits / 32)] (compressed-tensors pack_to_int32) */
+};
+
+struct view {
+    enum dtype elem;
+    enum packing packing;
+    uint8_t bits;             /* of an element of PACK_WORDS */
+    uint8_t rank;
+    uint64_t dim[TENSOR_MAX_RANK];
+};
+
+/* What a tensor is when nothing else is said. */
+struct view view_of(const struct tensor *t);
+struct matrix view_matrix(const struct view *v);
+/* Bytes of the first cols columns of a row; cols is a multiple of view_step or reaches the end of the row. */
+uint64_t view_row_bytes(const struct view *v, uint64_t cols);
+/* Columns that end at a whole byte, word or block. */
+uint32_t view_step(const struct view *v);
+/* "[128,256]" into s (at least 176 bytes); returns s. */
+char *view_shape(const struct view *v, char *s);
+
+#endif

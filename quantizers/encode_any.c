@@ -1,0 +1,95 @@
+#include "quantizers/encode.h"
+
+#include <math.h>
+#include <string.h>
+
+float encode_limit(const struct num *num, bool *itself)
+{
+    if (num->dtype == DT_I8 || num->dtype == DT_I4) {
+        *itself = true; /* 127.5 goes to 128, 7.5 to 8 */
+        return num->max + 0.5f;
+    }
+    /* Half a unit in the last place above the largest one. There a tie goes to the even code, which is the one that is
+     * not there when the largest one is odd; HiFloat8's ties go up anyway. */
+    *itself = num->encode(num->max, OVERFLOW_SATURATE) & 1 || num->dtype == DT_HIF8;
+    return num->max + ldexpf(1, num->emax - num->mbits - 1);
+}
+
+/* A row of the panel as FP32. */
+static const float *row_of(const struct panel *p, size_t r, const struct kern *k, float *row)
+{
+    const uint8_t *x = p->x + r * p->stride;
+    if (p->src == SRC_BF16)
+        k->bf16_to_f32((const uint16_t *)(const void *)x, row, p->cols);
+    else if (p->src == SRC_F16)
+        k->f16_to_f32((const uint16_t *)(const void *)x, row, p->cols);
+    else
+        memcpy(row, x, p->cols * 4);
+    return row;
+}
+
+/* Counts what a stretch of one row lost: codes q stand for x, y is x in units of the scale. */
+static void count(const float *x, const float *y, const uint8_t *q, size_t n, const float *value, double scale,
+                  float limit, bool itself, struct kern_count *to)
+{
+    uint64_t inexact = 0, flushed = 0, saturated = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double back = (double)value[q[i]];
+        const float a = fabsf(y[i]);
+        inexact += back * scale != (double)x[i];
+        flushed += (back == 0) & (x[i] != 0);
+        saturated += (a > limit) | (itself & (a == limit));
+    }
+    to->inexact += inexact;
+    to->flushed += flushed;
+    to->saturated += saturated;
+}
+
+void encode_any(const struct num *num, const struct panel *p, const struct scales *s, const struct kern *k, uint8_t *q,
+                size_t qstride, float *row, struct kern_count *n)
+{
+    bool itself;
+    float value[256];
+    uint8_t all[256];
+    const float limit = encode_limit(num, &itself);
+    for (int i = 0; i < 256; i++)
+        all[i] = (uint8_t)i;
+    num_decode_row(num, all, value, 256);
+    for (size_t r = 0; r < p->rows; r++, q += qstride) {
+        const float *x = row_of(p, r, k, row);
+        float *y = row + p->cols;
+        for (size_t c = 0, b = 0; c < p->cols; c += p->block, b++) {
+            const size_t end = min_u64(c + p->block, p->cols);
+            const float scale = s->code ? ue8m0_decode(s->code[b]) : s->value[b];
+            const float inverse = s->code ? ue8m0_decode((uint8_t)(254 - s->code[b])) : 0;
+            for (size_t i = c; i < end; i++)
+                y[i] = s->code ? x[i] * inverse : x[i] / scale;
+        }
+        num_encode_row(num, y, q, p->cols, OVERFLOW_SATURATE);
+        for (size_t c = 0, b = 0; c < p->cols; c += p->block, b++)
+            count(x + c, y + c, q + c, min_u64(p->block, p->cols - c), value,
+                  (double)(s->code ? ue8m0_decode(s->code[b]) : s->value[b]), limit, itself, n);
+    }
+}
+
+void encode_pack(const struct view *view, const uint8_t *code, size_t cols, uint8_t *to)
+{
+    if (view->packing == PACK_WORDS) {
+        const unsigned middle = 1u << (view->bits - 1), mask = 2 * middle - 1;
+        memset(to, 0, view_row_bytes(view, cols));
+        for (size_t c = 0; c < cols; c++) {
+            const unsigned x = (code[c] + middle) & mask, at = (unsigned)(c * view->bits % 8);
+            uint8_t *p = to + c * view->bits / 8;
+            p[0] |= (uint8_t)(x << at);
+            if (at + view->bits > 8)
+                p[1] |= (uint8_t)(x >> (8 - at));
+        }
+    } else if (dtype_table[view->elem].block_elems == 2) {
+        for (size_t c = 0; c + 1 < cols; c += 2)
+            to[c / 2] = (uint8_t)((code[c] & 15) | code[c + 1] << 4);
+        if (cols % 2)
+            to[cols / 2] = code[cols - 1] & 15;
+    } else {
+        memcpy(to, code, cols);
+    }
+}

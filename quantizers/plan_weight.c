@@ -1,0 +1,567 @@
+/* Quantized weights: from one scheme to another.
+ *
+ * The codes stay wherever that says the same values: when only the type of the
+ * scales changes, or a scale is repeated for smaller blocks.  Where the new
+ * scales can hold what the old ones did, values are encoded anew and counted, so
+ * that it is told tile by tile what was exact.  What must be rounded a second
+ * time is told before anything is written, and done only when it was allowed. */
+#include "quantizers/plan_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what the scales are -------------------------------------------------------- */
+enum kind {
+    KIND_POW2,      /* powers of two */
+    KIND_FACTOR,    /* powers of two, all times the same factor */
+    KIND_OTHER
+};
+struct scan {
+    enum kind kind;
+    float factor;     /* of KIND_FACTOR */
+    uint64_t at;      /* the first scale that is no power of two, and its value */
+    float value;
+};
+
+static bool has_values(enum dtype t) { return t == DT_F32 || t == DT_BF16 || t == DT_F16; }
+
+static bool is_power(uint32_t u, uint32_t mantissa)
+{
+    const uint32_t exponent = u >> 23;
+    return (u & 0x807fffff) == mantissa && exponent >= 1 && exponent <= 254;
+}
+
+/* Looks at every scale of a group. A pipe cannot be looked at ahead: what its scheme says is believed, and checked when
+ * the scales arrive; so is what a packed file says. */
+static int scan_scales(struct plan *p, const struct group *g, struct scan *x, struct err *e)
+{
+    const size_t i = g->of[PART_SCALE];
+    *x = (struct scan){.kind = g->scheme->scale == DT_F8_E8M0 ? KIND_POW2 : KIND_OTHER, .factor = 1, .at = UINT64_MAX};
+    if (i == NO_TENSOR || !has_values(p->src->t[i].dtype) || !p->src->random || p->src->t[i].stored)
+        return 0;
+    const struct tensor *t = &p->src->t[i];
+    const uint64_t n = tensor_elems(t);
+    struct scratch tmp = {0};
+    uint8_t *data = box_whole(&(struct source){p->src, i, NULL, NULL}, &tmp, e);
+    scratch_free(&tmp);
+    if (!data)
+        return -1;
+    const uint32_t mantissa = n ? f32_bits(scale_value(data, t->dtype, 0)) & 0x7fffff : 0;
+    bool same = true;
+    x->kind = KIND_POW2;
+    for (uint64_t k = 0; k < n; k++) {
+        const uint32_t u = f32_bits(scale_value(data, t->dtype, k));
+        same &= is_power(u, mantissa);
+        if (x->kind == KIND_POW2 && !is_power(u, 0)) {
+            x->kind = KIND_OTHER;
+            x->at = k;
+            x->value = f32_from(u);
+        }
+    }
+    if (x->kind == KIND_OTHER && same)
+        x->kind = KIND_FACTOR;
+    x->factor = f32_from(127u << 23 | mantissa);
+    free(data);
+    return 0;
+}
+
+/* ---- ways -------------------------------------------------------------------- */
+enum way {
+    WAY_CODES,    /* the codes stay, or are the same number in another format */
+    WAY_VALUES,   /* values are encoded anew: exact where the new blocks can hold them, and counted */
+    WAY_REQUANT,  /* the same blocks with new scales: rounded a second time, but for blocks that need no new scale */
+    WAY_ROUND     /* values are encoded anew: rounded a second time */
+};
+
+bool plan_finer(const struct scheme *from, const struct scheme *to)
+{
+    if (from->elem != to->elem || from->bits != to->bits || from->zero_point != to->zero_point
+        || from->two_level != to->two_level)
+        return false;
+    if (from->block_rows == to->block_rows && from->block_cols == to->block_cols)
+        return true;
+    return from->block_rows && from->block_cols && to->block_rows && to->block_cols
+        && from->block_rows % to->block_rows == 0 && from->block_cols % to->block_cols == 0;
+}
+
+static bool same_block(const struct scheme *a, const struct scheme *b)
+{
+    return a->block_rows == b->block_rows && a->block_cols == b->block_cols;
+}
+
+static bool is_fnuz(const struct scheme *from, const struct scheme *to)
+{
+    return from->elem == DT_F8_E4M3 && to->elem == DT_F8_E4M3FNUZ && !from->two_level;
+}
+
+/* Can scales of type `to` hold those of a kind exactly? */
+static bool scales_fit(const struct scheme *from, enum kind kind, const struct scheme *to)
+{
+    if (to->scale == DT_F8_E8M0)
+        return kind == KIND_POW2; /* whatever the scheme is called */
+    return from->scale == to->scale || to->scale == DT_F32 || (to->scale == DT_BF16 && kind == KIND_POW2)
+        || (to->scale == DT_F16 && kind == KIND_POW2); /* F16 has fewer exponents: checked one by one */
+}
+
+static enum way way_of(const struct group *g, enum kind kind, const struct scheme *to)
+{
+    const struct scheme *from = g->scheme;
+    const bool simple = g->of[PART_GLOBAL] == NO_TENSOR || from == to;
+    struct scheme as = *to;
+    if (is_fnuz(from, to))
+        as.elem = from->elem;
+    if (simple && g->of[PART_ORDER] == NO_TENSOR && plan_finer(from, &as) && scales_fit(from, kind, to))
+        return WAY_CODES;
+    const bool floats = !scheme_int(from) && !scheme_int(to) && to->elem != DT_HIF8;
+    const bool powers = kind == KIND_POW2 && (to->scale == DT_F8_E8M0 || to->scale == DT_F32 || to->scale == DT_BF16);
+    if (floats && powers && g->of[PART_GLOBAL] == NO_TENSOR && (from->bits < to->bits || from->elem == to->elem))
+        return WAY_VALUES;
+    const bool e4m3 = from->elem == DT_F8_E4M3 && to->elem == DT_F8_E4M3 && to->scale == DT_F8_E8M0;
+    return e4m3 && same_block(from, to) && from->block_cols && from->block_rows ? WAY_REQUANT : WAY_ROUND;
+}
+
+/* A group is a part of one row, as in OCP MX: kernels, and compressed-tensors in forward_helpers.py, refuse a row that
+ * ends in a partial one.  Blocks of several rows are partial at the edges by definition (DeepSeek-V3's
+ * README_WEIGHTS.md). */
+const char *plan_partial(struct plan *p, const struct scheme *s, const char *name, const struct view *v, struct err *e)
+{
+    struct matrix m = view_matrix(v);
+    if (s->block_rows != 1 || !s->block_cols || m.cols % s->block_cols == 0)
+        return NULL;
+    return arena_printf(&p->mem, e, "%s [%llu,%llu]: groups of %u columns do not divide it, and what serves %s refuses "
+                        "that (--include takes it all the same)", name, (unsigned long long)m.rows,
+                        (unsigned long long)m.cols, s->block_cols, s->name);
+}
+
+/* ---- what a convention wants ----------------------------------------------------- */
+static int outputs_of(struct plan *p, const char *name, const struct view *v, const struct scheme *s,
+                      const struct wanted *w, struct out_tensor out[OUT_PARTS], size_t *n, struct err *e)
+{
+    struct weight x = {name, v->rank, v->dim, s, w->activation};
+    *n = 0;
+    if (w->activation_given ? !w->convention->accepts || !w->convention->accepts(s, w->activation)
+                            : !convention_takes(w->convention, s, &x.activation))
+        return err_set(e, ERR_USAGE, "tensor '%s': the convention %s has no place for %s%s", name, w->convention->name,
+                       s->name, w->activation_given ? " with such activations" : "");
+    return w->convention->outputs(&x, &p->mem, out, n, e);
+}
+
+static struct out_tensor *part_of(struct out_tensor *out, size_t n, enum part part)
+{
+    for (size_t i = 0; i < n; i++)
+        if (out[i].part == part)
+            return &out[i];
+    return NULL;
+}
+
+/* A tensor whose bytes are known now. */
+static int add_bytes(struct plan *p, size_t place, const struct out_tensor *as, const void *bytes, size_t n, struct err *e)
+{
+    struct op *op = plan_op(p, &xform_known, p->src, place, e);
+    void *copy = arena_alloc(&p->mem, n + 1, e);
+    if (!op || !copy || !plan_output(p, as, e))
+        return -1;
+    if (bytes)
+        memcpy(copy, bytes, n);
+    op->ctx = copy;
+    op->flat = true;
+    op->m = (struct matrix){1, 1, n};
+    return op_cut(op, &(struct grain){1, 1, {.elem = DT_U8}, NULL, NULL, false}, e);
+}
+
+static int add_zero(struct plan *p, size_t place, const struct out_tensor *as, struct err *e)
+{
+    struct op *op = plan_op(p, &xform_zero, p->src, place, e);
+    if (!op || !plan_output(p, as, e))
+        return -1;
+    op->dtype = as->dtype;
+    op->m = tensor_matrix(&p->out[p->nout - 1].t);
+    return op_cut(op, &(struct grain){1, 1, {.elem = as->dtype}, NULL, NULL, false}, e);
+}
+
+/* An activation's tensor: the source's own of that name, or one that the user gave. */
+static int add_aux(struct plan *p, size_t place, const struct out_tensor *as, const struct wanted *w, struct err *e)
+{
+    size_t i;
+    if (map_find(&p->src->by_name, as->name, &i)) {
+        struct out_tensor o = out_same(&p->src->t[i], PART_AUX);
+        return plan_copy(p, i, &o, NULL, e);
+    }
+    if (!w->activations || !map_find(&w->activations->by_name, as->name, &i))
+        return err_set(e, ERR_INPUT, "'%s' needs '%s', the scale of its static activations, which neither %s nor "
+                       "--activation-scales has", as->weight, as->name, p->src->path);
+    const struct tensor *t = &w->activations->t[i];
+    uint8_t bytes[8];
+    if (t->dtype != as->dtype || tensor_elems(t) != 1 || t->size > sizeof bytes)
+        return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s, and one %s is wanted", w->activations->path, t->name,
+                       dtype_name(t->dtype), dtype_name(as->dtype));
+    return model_read((struct model *)w->activations, i, 0, bytes, t->size, e)
+        || add_bytes(p, place, as, bytes, t->size, e) ? -1 : 0;
+}
+
+/* All outputs but codes, scales and second-level scales. */
+static int add_rest(struct plan *p, size_t place, const struct view *v, const struct out_tensor *out, size_t n,
+                    const struct wanted *w, struct err *e)
+{
+    const struct matrix m = view_matrix(v);
+    const int64_t shape[2] = {(int64_t)(m.batch * m.rows), (int64_t)m.cols};
+    for (size_t i = 0; i < n; i++) {
+        int r = 0;
+        if (out[i].part == PART_ZERO)
+            r = add_zero(p, place, &out[i], e);
+        else if (out[i].part == PART_SHAPE)
+            r = add_bytes(p, place, &out[i], shape, sizeof shape, e);
+        else if (out[i].part == PART_AUX)
+            r = add_aux(p, place, &out[i], w, e);
+        if (r)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- encoding ------------------------------------------------------------------ */
+static int cut_encode(struct op *op, const struct view *from, bool stream, struct err *e)
+{
+    const struct scheme *s = op->to->scheme;
+    struct grain g = {s->block_rows ? s->block_rows : 1, s->block_rows ? s->block_cols : 1, op->view,
+                      grain_of(&op->src->t[op->in[0]]), NULL, stream};
+    uint64_t step = lcm_u64(view_step(from), view_step(&op->coded));
+    if (op->from && op->from->scheme->block_cols)
+        step = lcm_u64(step, op->from->scheme->block_cols);
+    if (g.cols)
+        g.cols = lcm_u64(g.cols, step);
+    if (op->from && !op->from->scheme->block_cols && g.cols && s->scale == DT_COUNT)
+        g.cols = 0;
+    if (op_cut(op, &g, e))
+        return -1;
+    if (op->tiles)
+        op->box_data = (s->block_rows ? ceil_div(op->box_rows, s->block_rows) : 1)
+                     * (s->block_cols ? ceil_div(op->box_cols, s->block_cols) : 1) * 4;
+    return 0;
+}
+
+/* The tensor of another model that stands for weight `name`, if it is one that can be encoded. */
+static int find_better(const struct model *better, const char *name, const struct view *v, size_t *i, struct err *e)
+{
+    char a[176], b[176];
+    if (!better || !map_find(&better->by_name, name, i))
+        return 0;
+    const struct tensor *t = &better->t[*i];
+    if (t->rank != v->rank || memcmp(t->dim, v->dim, t->rank * sizeof *t->dim))
+        return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s, but that of the model is %s", better->path, name,
+                       tensor_shape(t, a), view_shape(v, b));
+    return t->dtype == DT_BF16 || t->dtype == DT_F16 || t->dtype == DT_F32;
+}
+
+int plan_encode(struct plan *p, size_t i, const struct group *g, const struct model *better, const struct encoding *to,
+                const struct wanted *w, struct err *e)
+{
+    const struct tensor *t = &p->src->t[i];
+    const struct scheme *s = to->scheme;
+    struct view v = g ? g->view : view_of(t);
+    const char *name = g ? g->name : t->name;
+    struct out_tensor out[OUT_PARTS];
+    size_t n, other = 0;
+    int found = find_better(better, name, &v, &other, e);
+    if (found < 0 || outputs_of(p, name, &v, s, w, out, &n, e))
+        return -1;
+    struct matrix m = view_matrix(&v);
+    const bool whole = (!s->block_rows && s->scale != DT_COUNT) || s->two_level;
+    if (whole && m.batch > 1)
+        return err_set(e, ERR_INPUT, "%s: tensor '%s': %s needs one matrix, this is a stack of %llu (exclude it, or "
+                       "take another scheme)", p->src->path, name, s->name, (unsigned long long)m.batch);
+    struct op *op = plan_op(p, &xform_encode, found ? better : p->src, i, e);
+    if (!op)
+        return -1;
+    op_input(op, found ? other : i);
+    if (g && !found) {
+        op->view = v;
+        op->from = g;
+        op_sides(op, g);
+    }
+    const struct out_tensor *scale = part_of(out, n, PART_SCALE), *global = part_of(out, n, PART_GLOBAL);
+    op->to = to;
+    op->coded = out[0].view;
+    op->unit = out[0].dtype;
+    op->dtype = scale ? scale->dtype : DT_F32;
+    op->divides = global && global->divides;
+    op->exact = false;
+    op->tiles = op->from != NULL;
+    op->m = m;
+    op->passes = whole ? 2 : 1;
+    if (cut_encode(op, &op->view, op_streams(op) && !p->src->random, e) || !plan_output(p, &out[0], e)
+        || (scale && !plan_output(p, scale, e)) || (global && !plan_output(p, global, e)))
+        return -1;
+    return add_rest(p, i, &v, out, n, w, e);
+}
+
+int plan_decode(struct plan *p, size_t i, const struct group *g, enum dtype to, struct err *e)
+{
+    const struct tensor *t = &p->src->t[i];
+    struct op *op = plan_op(p, &xform_decode, p->src, i, e);
+    if (!op)
+        return -1;
+    op_input(op, i);
+    if (g) {
+        op->view = g->view;
+        op->from = g;
+        op_sides(op, g);
+    }
+    op->dtype = to;
+    op->exact = g ? scheme_pow2(g->scheme) && to != DT_F16 && g->of[PART_GLOBAL] == NO_TENSOR : to == DT_F32;
+    op->m = view_matrix(&op->view);
+    struct out_tensor o = out_same(t, PART_PLAIN);
+    o.name = g ? g->name : t->name;
+    o.dtype = to;
+    o.rank = op->view.rank;
+    memcpy(o.dim, op->view.dim, sizeof o.dim);
+    struct grain grain = {1, view_step(&op->view), op->view, grain_of(t), NULL, op_streams(op) && !p->src->random};
+    if (g)
+        grain.cols = g->scheme->block_cols ? lcm_u64(grain.cols, g->scheme->block_cols) : 0;
+    return plan_output(p, &o, e) ? op_cut(op, &grain, e) : -1;
+}
+
+/* ---- codes that stay ------------------------------------------------------------- */
+int plan_rescale(struct plan *p, size_t scale, const struct scheme *from, const struct scheme *to,
+                 const struct out_tensor *as, const struct stored *stored, int shift, struct err *e)
+{
+    struct op *op = plan_op(p, &xform_rescale, p->src, scale, e);
+    struct output *o = op ? plan_output(p, as, e) : NULL;
+    if (!o)
+        return -1;
+    op_input(op, scale);
+    op->dtype = stored ? stored->dtype : as->dtype;
+    op->m = stored ? (struct matrix){stored->batch, stored->rows, stored->cols} : tensor_matrix(&o->t);
+    op->pow2 = to->scale == DT_F8_E8M0;
+    op->shift = shift;
+    op->scale = scale_type(p->src->t[scale].dtype, from);
+    if (stored) {
+        memcpy(op->repeat, stored->repeat, sizeof op->repeat);
+        o->t.stored = stored;
+        o->t.size = stored->batch_bytes * stored->batch;
+    } else if (from != to) {
+        op->repeat[0] = from->block_rows && to->block_rows ? from->block_rows / to->block_rows : 1;
+        op->repeat[1] = from->block_cols && to->block_cols ? from->block_cols / to->block_cols : 1;
+    }
+    return op_cut(op, &(struct grain){1, 1, {.elem = op->dtype}, NULL, stored, false}, e);
+}
+
+int plan_check_zero(struct plan *p, size_t i, struct err *e)
+{
+    struct op *op = plan_op(p, &xform_check_zero, p->src, i, e);
+    if (!op)
+        return -1;
+    op_input(op, i);
+    const struct tensor *t = &p->src->t[i];
+    op->m = tensor_matrix(t);
+    return op_cut(op, &(struct grain){1, 1, op->view, grain_of(t), NULL, !p->src->random}, e);
+}
+
+static bool same_bytes(const struct view *a, const struct view *b)
+{
+    return a->packing == b->packing || (a->packing != PACK_WORDS && b->packing != PACK_WORDS);
+}
+
+/* The codes in another packing, or as the same numbers of another format. */
+static int add_codes(struct plan *p, const struct group *g, const struct out_tensor *as, struct err *e)
+{
+    const size_t i = g->of[PART_WEIGHT];
+    const struct tensor *t = &p->src->t[i];
+    if (g->view.elem == as->view.elem && same_bytes(&g->view, &as->view) && !t->stored)
+        return plan_copy(p, i, as, NULL, e);
+    if (g->view.elem == as->view.elem && g->view.packing == PACK_PLAIN && as->view.packing == PACK_PLAIN)
+        return plan_copy(p, i, as, NULL, e);
+    struct op *op = plan_op(p, &xform_codes, p->src, i, e);
+    if (!op || !plan_output(p, as, e))
+        return -1;
+    op_input(op, i);
+    op->view = g->view;
+    op->coded = as->view;
+    op->unit = as->dtype;
+    op->m = view_matrix(&g->view);
+    const uint64_t step = lcm_u64(view_step(&op->view), view_step(&op->coded));
+    return op_cut(op, &(struct grain){1, step, op->view, grain_of(t), NULL, op_streams(op) && !p->src->random}, e);
+}
+
+static int keep_codes(struct plan *p, const struct group *g, const struct scheme *to, const struct wanted *w, struct err *e)
+{
+    struct out_tensor out[OUT_PARTS];
+    size_t n;
+    if (outputs_of(p, g->name, &g->view, to, w, out, &n, e) || add_codes(p, g, &out[0], e))
+        return -1;
+    const struct out_tensor *scale = part_of(out, n, PART_SCALE), *global = part_of(out, n, PART_GLOBAL);
+    if (scale && plan_rescale(p, g->of[PART_SCALE], g->scheme, to, scale, NULL, is_fnuz(g->scheme, to), e))
+        return -1;
+    if (global) {
+        struct op *op = plan_op(p, &xform_global, p->src, g->of[PART_WEIGHT], e);
+        if (!op || !plan_output(p, global, e))
+            return -1;
+        op_input(op, g->of[PART_GLOBAL]);
+        op->divides = global->divides != g->global_divides;
+        op->exact = !op->divides;
+        op->m = tensor_matrix(&p->out[p->nout - 1].t);
+        if (op_cut(op, &(struct grain){1, 1, op->view, NULL, NULL, false}, e))
+            return -1;
+    }
+    return add_rest(p, g->of[PART_WEIGHT], &g->view, out, n, w, e);
+}
+
+/* The same blocks with power-of-two scales: see requant.c. */
+static int requant(struct plan *p, const struct group *g, const struct encoding *to, const struct wanted *w, struct err *e)
+{
+    struct out_tensor out[OUT_PARTS];
+    size_t n;
+    if (outputs_of(p, g->name, &g->view, to->scheme, w, out, &n, e))
+        return -1;
+    const struct out_tensor *scale = part_of(out, n, PART_SCALE);
+    struct op *op = plan_op(p, &xform_requant, p->src, g->of[PART_WEIGHT], e);
+    if (!op || !scale)
+        return -1;
+    op_input(op, g->of[PART_WEIGHT]);
+    op->view = g->view;
+    op->from = g;
+    op_sides(op, g);
+    op->to = to;
+    op->coded = out[0].view;
+    op->dtype = scale->dtype;
+    op->exact = false;
+    op->m = view_matrix(&g->view);
+    if (cut_encode(op, &op->view, op_streams(op) && !p->src->random, e) || !plan_output(p, &out[0], e)
+        || !plan_output(p, scale, e))
+        return -1;
+    return add_rest(p, g->of[PART_WEIGHT], &g->view, out, n, w, e);
+}
+
+/* ---- which way ------------------------------------------------------------------- */
+static int refuse_rounding(struct plan *p, const struct group *g, const struct scheme *to, const struct scan *x,
+                           struct err *e)
+{
+    char why[192] = "";
+    struct matrix m = view_matrix(&g->view);
+    uint64_t rows, cols;
+    scheme_scale_shape(g->scheme, m.rows, m.cols, &rows, &cols);
+    const bool wants = to->scale == DT_F8_E8M0 && cols;
+    if (wants && x->kind == KIND_FACTOR)
+        snprintf(why, sizeof why, "its scales are powers of two times %.9g, a factor for which there is no place; ",
+                 (double)x->factor);
+    else if (wants && x->at != UINT64_MAX)
+        snprintf(why, sizeof why, "scale [%llu,%llu] = %.9g of '%s' is no power of two in 2^-126..2^127; ",
+                 (unsigned long long)(x->at / cols), (unsigned long long)(x->at % cols), (double)x->value,
+                 p->src->t[g->of[PART_SCALE]].name);
+    return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s already: %sthere is no exact way to %s, which would round it a "
+                   "second time%s (--source MODEL, the weights before they were quantized, avoids that; "
+                   "--allow-requantize accepts it; a rule can exclude it)", p->src->path, g->name, g->scheme->name, why,
+                   to->name, g->scheme->elem == to->elem ? " and cost about 3 dB" : "");
+}
+
+static int recode(struct plan *p, const struct group *g, const struct encoding *to, const struct wanted *w, struct err *e)
+{
+    struct scan x;
+    size_t ignored;
+    if (scan_scales(p, g, &x, e))
+        return -1;
+    const enum way way = way_of(g, x.kind, to->scheme);
+    const size_t i = g->of[PART_WEIGHT];
+    if (way == WAY_CODES)
+        return keep_codes(p, g, to->scheme, w, e);
+    if (way == WAY_VALUES) {
+        /* Powers of two stay powers of two, whatever type holds them. */
+        struct encoding *exact = arena_alloc(&p->mem, sizeof *exact, e);
+        if (!exact)
+            return -1;
+        *exact = *to;
+        if (exact->rule_f32 && scale_rule_f32_find("pow2", to->scheme->elem))
+            exact->rule_f32 = scale_rule_f32_find("pow2", to->scheme->elem);
+        return plan_encode(p, i, g, NULL, exact, w, e);
+    }
+    const int found = find_better(w->better, g->name, &g->view, &ignored, e);
+    if (found < 0)
+        return -1;
+    if (found)
+        return plan_encode(p, i, g, w->better, to, w, e);
+    if (!w->requantize && !w->dry_run)
+        return refuse_rounding(p, g, to->scheme, &x, e);
+    p->second++;
+    if (!p->second_name)
+        p->second_name = g->name;
+    return way == WAY_REQUANT ? requant(p, g, to, w, e) : plan_encode(p, i, g, NULL, to, w, e);
+}
+
+int plan_second_rounding(struct plan *p, const struct wanted *w, struct err *e)
+{
+    if (!p->second)
+        return 0;
+    return plan_note(p, arena_printf(&p->mem, e, "%zu tensor%s ('%s'%s) %s rounded a second time, which costs about 3 dB; "
+                                     "--source MODEL avoids that%s", p->second, p->second == 1 ? "" : "s", p->second_name,
+                                     p->second == 1 ? "" : " and others", p->second == 1 ? "is" : "are",
+                                     w->requantize ? "" : ", --allow-requantize is needed to do it"), e);
+}
+
+/* The fate of everything that belongs to g, when no op takes it. */
+static void set_fate(struct plan *p, const struct group *g, const char *fate)
+{
+    for (int k = PART_WEIGHT; k < PART_AUX; k++)
+        if (g->of[k] != NO_TENSOR)
+            p->fate[g->of[k]] = fate;
+    for (unsigned k = 0; k < g->naux; k++)
+        p->fate[g->aux[k]] = fate;
+}
+
+/* Rounding twice is for the weight; what lay beside it has done its work. */
+static int recode_all(struct plan *p, const struct group *g, const struct encoding *to, enum action a,
+                      const struct wanted *w, struct err *e)
+{
+    const char *misfit = a == ACTION_QUANTIZE || to->scheme == g->scheme ? NULL
+                       : plan_partial(p, to->scheme, g->name, &g->view, e);
+    if (misfit)
+        return err_set(e, ERR_INPUT, "%s: tensor %s", p->src->path, misfit);
+    set_fate(p, g, "merged into its weight");
+    if (g->of[PART_ZERO] != NO_TENSOR && plan_check_zero(p, g->of[PART_ZERO], e))
+        return -1;
+    return recode(p, g, to, w, e);
+}
+
+static int decode_all(struct plan *p, const struct group *g, enum dtype to, struct err *e)
+{
+    set_fate(p, g, "merged into its weight");
+    if (g->of[PART_ZERO] != NO_TENSOR && plan_check_zero(p, g->of[PART_ZERO], e))
+        return -1;
+    return plan_decode(p, g->of[PART_WEIGHT], g, to, e);
+}
+
+int plan_quantized(struct plan *p, size_t i, const struct wanted *w, struct err *e)
+{
+    const struct group *g = &p->group.g[p->group.group[i]];
+    const struct rule *r = rules_find(w->rules, g->name);
+    const enum action a = r ? r->action : ACTION_DEFAULT;
+    const bool weight = i == g->of[PART_WEIGHT];
+    if (a == ACTION_DROP) {
+        set_fate(p, g, "dropped by a rule");
+        return !weight ? 0 : plan_note(p, arena_printf(&p->mem, e, "dropped %s and what belongs to it (a rule says so)",
+                                                       g->name), e);
+    }
+    if (!w->to && !w->form && !w->weight_layout && !w->scale_layout && (w->plain == DT_COUNT || a == ACTION_KEEP)) {
+        struct out_tensor o = out_same(&p->src->t[i], p->group.part[i]);
+        o.scheme = g->scheme;
+        o.weight = g->name;
+        o.view = g->view;
+        return plan_copy(p, i, &o, NULL, e);
+    }
+    if (!weight)
+        return 0; /* with its weight */
+    if (w->form)
+        return plan_pack_form(p, g, w, e);
+    if (w->weight_layout || w->scale_layout)
+        return plan_pack_sentence(p, g, w, e);
+    if (!w->to || a == ACTION_DECODE)
+        return decode_all(p, g, a == ACTION_DECODE ? r->dtype : w->plain, e);
+    if (a == ACTION_KEEP) { /* as it is, in the names of the output */
+        struct encoding *own = arena_alloc(&p->mem, sizeof *own, e);
+        if (!own)
+            return -1;
+        *own = encoding_of(g->scheme);
+        return recode_all(p, g, own, a, w, e);
+    }
+    return recode_all(p, g, r && r->to ? r->to : w->to, a, w, e);
+}

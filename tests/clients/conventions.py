@@ -1,0 +1,319 @@
+"""Each scheme in each convention that Octavo writes, opened by the software that the convention is for: the
+same weights as those of octavo dequantize, bit for bit, and the same logits as the plain model that it
+gives.
+
+The pairs come from the program. A convention that CLIENTS does not know fails."""
+
+import glob
+import json
+import os
+import shutil
+
+import torch
+from common import (
+    SAMPLE,
+    SCHEMES,
+    check,
+    config,
+    counts,
+    differences,
+    even_sample,
+    expert_models,
+    finish,
+    names,
+    octavo,
+    path,
+    read,
+    run,
+    spread,
+    story,
+)
+from compressed_tensors.entrypoints.convert.converters import (
+    CompressedTensorsDequantizer,
+    FP8BlockDequantizer,
+)
+from transformers import AutoConfig, AutoModelForCausalLM, CompressedTensorsConfig, FineGrainedFP8Config
+from transformers.quantizers.quantizer_finegrained_fp8 import FineGrainedFP8HfQuantizer
+
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+with open(os.path.join(SAMPLE, "excerpt.txt"), "rb") as excerpt:
+    TEXT = torch.tensor(list(excerpt.read(2048))).reshape(-1, 256)
+
+
+# ---- what a pair is tested with ------------------------------------------------------
+
+
+class Case:
+    """One model in one scheme and convention: the directory, and what octavo dequantize makes of it."""
+
+    def __init__(self, model, source, scheme, convention, *options):
+        self.scheme, self.convention, self.model = scheme, convention, model
+        self.name = f"{scheme} in {convention}, {model}"
+        self.folder = path("pairs", f"{scheme}.{convention}.{model}")
+        octavo(
+            "quantize", source, "--scheme", scheme, "--convention", convention, "-o", self.folder, *options
+        )
+        for kind in DTYPES:
+            octavo("dequantize", self.folder, "--dtype", kind, "-o", self.plain(kind))
+
+    def plain(self, kind):
+        return f"{self.folder}.{kind}"
+
+    def scales(self):
+        """(weight, its scale) by name, of what was quantized."""
+        t = read(self.folder)
+        found = {}
+        for n in t:
+            for end in ("_scale_inv", "_scale"):
+                if n + end in t:
+                    found[n] = n + end
+            if n.endswith(".weight") and n.removesuffix("weight") + "scale" in t:
+                found[n] = n.removesuffix("weight") + "scale"
+        return t, found
+
+
+def load(folder, dtype, **more):
+    """The model, and what the loader had to say about names."""
+    model, said = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True, **more)
+    wrong = [f"{k}: {sorted(map(str, v))[:3]}" for k, v in said.items() if v]
+    return model.eval(), wrong
+
+
+def logits(model, text=TEXT[:1]):
+    with torch.no_grad():
+        return model(text).logits.to(torch.float32)
+
+
+def compare(case, what, got, kind, dtype, wrong):
+    """A loaded model against the plain one: parameters by name, and logits."""
+    plain, said = load(case.plain(kind), dtype)
+    wrong = wrong + said + differences(dict(got.named_parameters()), dict(plain.named_parameters()))
+    if not torch.equal(logits(got), logits(plain)):
+        wrong.append(f"logits differ by up to {(logits(got) - logits(plain)).abs().max():.3g}")
+    check(f"{case.name}: {what}, {kind}: weights and logits", wrong)
+
+
+# ---- clients -------------------------------------------------------------------------
+
+
+def transformers_fp8(case):
+    """As a user of a machine without a GPU has it: from_pretrained dequantizes."""
+    for kind, dtype in DTYPES.items():
+        model, wrong = load(case.folder, dtype)
+        compare(case, "transformers", model, kind, dtype, wrong)
+
+
+def transformers_fp8_modules(case):
+    """What from_pretrained fills on a GPU: the FP8 modules that it makes of config.json have the names and
+    shapes of the file, and the scales survive the type that it gives them."""
+    quantizer = FineGrainedFP8HfQuantizer(
+        FineGrainedFP8Config(**config(case.folder)["quantization_config"]), pre_quantized=True
+    )
+    with torch.device("meta"):
+        c = AutoConfig.from_pretrained(case.folder)
+        del c.quantization_config
+        model = AutoModelForCausalLM.from_config(c, dtype=torch.bfloat16)
+        quantizer._process_model_before_weight_loading(model)
+    want, got = dict(model.named_parameters()), read(case.folder)
+    got = {
+        n.replace(".scale", ".weight_scale_inv") if case.convention == "deepseek-v4" else n: t
+        for n, t in got.items()
+    }
+    wrong = [f"only one side has {n}" for n in sorted(want.keys() ^ got.keys())]
+    for n in sorted(want.keys() & got.keys()):
+        w, t = want[n], got[n]
+        if w.shape != t.shape:
+            wrong.append(f"{n} is {list(t.shape)}, not {list(w.shape)}")
+        elif not torch.equal(t.to(w.dtype).to(torch.float32), t.to(torch.float32)):
+            wrong.append(f"{n} changes as {w.dtype}")
+    check(f"{case.name}: transformers' modules for a GPU", wrong)
+
+
+def fp8_converter(case):
+    """compressed-tensors' converter of quant_method fp8, on the tensors of the directory; it knows partial
+    blocks."""
+    block = tuple(config(case.folder)["quantization_config"]["weight_block_size"])
+    converted(
+        case,
+        lambda dtype: FP8BlockDequantizer.from_pretrained(case.folder, weight_block_size=block, dtype=dtype),
+    )
+
+
+def ct_converter(case):
+    """compressed-tensors' converter of its own formats: config_groups, ignore and format as it reads them.
+    It takes every weight for one of a Linear, so it must be told of norms, whoever wrote the checkpoint."""
+    converted(
+        case, lambda dtype: CompressedTensorsDequantizer(case.folder, ignore=["re:.*norm$"], dtype=dtype)
+    )
+
+
+def converted(case, make):
+    for kind, dtype in DTYPES.items():
+        converter = make(dtype)
+        got, want = converter.validate(read(case.folder)), read(case.plain(kind))
+        # What was not quantized stays in its own type there; octavo dequantize widens it.
+        got = {
+            n: t.to(want[n].dtype) if n in want and t.dtype == torch.bfloat16 else t for n, t in got.items()
+        }
+        check(f"{case.name}: {type(converter).__name__}, {kind}: weights", differences(got, want))
+
+
+def transformers_ct(case):
+    """from_pretrained that dequantizes through compressed-tensors."""
+    for kind, dtype in DTYPES.items():
+        model, wrong = load(case.folder, dtype, quantization_config=CompressedTensorsConfig(dequantize=True))
+        compare(case, "transformers, dequantize=True", model, kind, dtype, wrong)
+
+
+def transformers_ct_served(case):
+    """from_pretrained as it comes: weights stay compressed until the first batch, and activations are
+    quantized as the config says. It keeps scales in the type of the model, so F32 scales are rounded to
+    BF16 here and power-of-two ones are not."""
+    model, wrong = load(case.folder, torch.bfloat16)
+    served = logits(model, TEXT)  # decompresses
+    tensors, found = case.scales()
+    want, exact = read(case.plain("bf16")), True
+    for n, s in found.items():
+        s = spread(case.scheme, tensors[s], tensors[n].shape)
+        exact = exact and torch.equal(s, s.to(torch.bfloat16).to(torch.float32))
+        if not exact:
+            want[n] = tensors[n].to(torch.bfloat16) * s.to(torch.bfloat16)
+    got = {n: p for n, p in model.named_parameters() if not n.endswith("_scale")}
+    wrong += differences(got, want)
+    what = "equal to octavo dequantize" if exact else "equal but for scales rounded to BF16 by the loader"
+    check(f"{case.name}: transformers as served: weights {what}", wrong)
+
+    for module in model.modules():
+        module.quantization_enabled = False
+    plain, said = load(case.plain("bf16"), torch.bfloat16)
+    plain.load_state_dict({n: want[n] for n in got})
+    check(
+        f"{case.name}: transformers as served: logits without its activation quantization",
+        said + ([] if torch.equal(logits(model), logits(plain)) else ["they differ"]),
+    )
+
+    def loss(x):
+        return torch.nn.functional.cross_entropy(x[:, :-1].reshape(-1, 256), TEXT[:, 1:].reshape(-1)).item()
+
+    before, after = loss(logits(plain, TEXT)), loss(served)
+    check(
+        f"{case.name}: transformers as served: 8-bit activations cost {after - before:+.4f} nats per byte",
+        "" if abs(after - before) < 0.02 else f"{before:.4f} became {after:.4f}",
+    )
+
+
+def formula(case):
+    """The formula of octavo-schemes(7) in torch, on the tensors as they lie in the file."""
+    tensors, found = case.scales()
+    for kind, dtype in DTYPES.items():
+        want, scales = read(case.plain(kind)), set()
+        got = {}
+        for n, s in found.items():
+            scales |= {s, n + "_offset"}
+            offset = tensors.get(n + "_offset")
+            value = tensors[n].to(torch.float32) - (0 if offset is None else offset)
+            got[n] = (value * spread(case.scheme, tensors[s], tensors[n].shape)).to(dtype)
+        got |= {n: t.to(want[n].dtype) for n, t in tensors.items() if n not in scales and n not in got}
+        check(f"{case.name}: codes times scales, {kind}: weights", differences(got, want))
+
+
+# The tensors that each type of msmodelslim has for X.weight, their types, and how many scales a row of K
+# columns has.
+ASCEND = {
+    "W8A8_MXFP8": ({"weight": torch.float8_e4m3fn, "weight_scale": torch.uint8}, lambda k: k // 32),
+    "W8A8_DYNAMIC": (
+        {"weight": torch.int8, "weight_scale": torch.float32, "weight_offset": torch.float32},
+        lambda k: 1,
+    ),
+}
+
+
+def ascend_description(case):
+    """quant_model_description.json as vllm-ascend looks it up: a type for every tensor, and what that type
+    needs."""
+    with open(os.path.join(case.folder, "quant_model_description.json"), encoding="utf-8") as f:
+        said = json.load(f)
+    tensors, found = case.scales()
+    kind = said["model_quant_type"]
+    parts, columns = ASCEND[kind]
+    wrong, want = [], {n: "FLOAT" for n in tensors}
+    for n in found:
+        for part, dtype in parts.items():
+            name = n.removesuffix("weight") + part
+            want[name] = kind
+            rows, k = tensors[n].shape
+            shape = [rows, k if part == "weight" else columns(k)]
+            if name not in tensors or tensors[name].dtype != dtype or list(tensors[name].shape) != shape:
+                wrong.append(f"{name} is not {dtype} {shape}")
+    wrong += [f"{n} is '{said.get(n)}', not '{want.get(n)}'" for n in sorted(want) if said.get(n) != want[n]]
+    if said["group_size"] != (32 if "MX" in kind else 0):
+        wrong.append(f"group_size is {said['group_size']}")
+    if "quantization_config" in config(case.folder):
+        wrong.append("config.json has a quantization_config, which servers would believe instead")
+    check(f"{case.name}: quant_model_description.json", wrong)
+
+
+# ---- pairs ---------------------------------------------------------------------------
+
+# Which client opens which model.  "sample" has 464 columns and rows, which 128 does not divide; "even" is the
+# same function without partial blocks; the other two have experts.
+ALL = "even", "sample", "qwen3-moe", "deepseek-v3"
+WHOLE = "even", "qwen3-moe", "deepseek-v3"  # transformers on a CPU misreads partial blocks: see README.md
+CLIENTS = {
+    "deepseek": {transformers_fp8: WHOLE, fp8_converter: ALL, transformers_fp8_modules: ("even", "sample")},
+    "deepseek-v4": {transformers_fp8: WHOLE, formula: ALL, transformers_fp8_modules: ("even", "sample")},
+    "compressed-tensors": {
+        transformers_ct: ("even", "sample"),
+        ct_converter: ALL,
+        transformers_ct_served: ("even",),
+    },
+    "ascend-v1": {formula: ALL, ascend_description: ALL},
+}
+
+
+def pairs():
+    """(scheme, convention) that the program takes: exit 2 means that there is no place."""
+    for scheme in names("--scheme"):
+        for convention in names("--convention"):
+            status, _, err = run("quantize", SAMPLE, "--scheme", scheme, "--convention", convention, "-n")
+            if status == 0:
+                yield scheme, convention
+            elif status != 2 or "no place" not in err:
+                check(f"{scheme} in {convention}", f"exit {status}: {err.strip()}")
+
+
+def main():
+    models = {"even": even_sample(), "sample": SAMPLE, **expert_models()}
+    tried = 0
+    for scheme, convention in pairs():
+        tried += 1
+        name = f"{scheme} in {convention}"
+        if scheme not in SCHEMES:
+            check(name, "SCHEMES of tests/clients/common.py does not know this scheme")
+            continue
+        if convention not in CLIENTS:
+            check(name, "CLIENTS of tests/clients/conventions.py does not know who reads this convention")
+            continue
+        for model, source in models.items():
+            failed = counts["not ok"]
+            with story(f"{name}, {model}"):
+                case = Case(model, source, scheme, convention)
+                for client, whose in CLIENTS[convention].items():
+                    if model in whose:
+                        with story(f"{name}, {model}: {client.__name__}"):
+                            client(case)
+            if counts["not ok"] == failed:  # what failed stays to be looked at
+                for folder in glob.glob(path("pairs", f"{scheme}.{convention}.{model}*")):
+                    shutil.rmtree(folder)
+    check(
+        f"{tried} pairs of scheme and convention come from the program",
+        "" if tried >= 11 else "at least 11 are known",
+    )
+    with story("a directory of shards"):
+        transformers_fp8(
+            Case("even-in-shards", models["even"], "fp8-ue8m0-128x128", "deepseek", "--shard-size", "1MB")
+        )
+
+
+main()
+finish()
