@@ -16,8 +16,26 @@ expect_exit 0 "$OCTAVO" verify --require-exact ref pure.octp
 # would lose a quarter of every value; the tensor is named instead.
 mini --reference odd.ref v3.1 odd
 expect_exit 0 "$OCTAVO" verify --require-exact odd.ref odd
-for to in "quantize --scheme mxfp8" "quantize --convention deepseek-v4" "pack -t ascend-950"; do
+for to in "quantize --scheme mxfp8" "quantize --convention deepseek-v4" "quantize -t ascend-950"; do
     refused 3 $to odd -o q.octp
-    expect_err "self_attn.o_proj.weight_scale_inv" "not a power of two"
+    expect_err "self_attn.o_proj.weight'" "powers of two times 1.3228756" "no place"
     absent q.octp
 done
+refused 3 pack -t ascend-950 odd -o q.octp
+expect_err "self_attn.o_proj.weight_scale_inv" "not a power of two"
+absent q.octp
+# A rule leaves these unquantized, and the rest is exact; -n says it all before.
+octavo quantize -n odd --scheme mxfp8 >out 2>err || fail "a plan"
+grep -q "rounded a second time" out || fail "the plan to say that"
+echo '*.o_proj.weight = f32' >rules
+octavo quantize -q odd --scheme mxfp8 --rules rules -o q || fail "quantize all but o_proj"
+expect_exit 0 "$OCTAVO" verify --require-exact odd.ref q
+# The original makes them as good as new.
+mini bf16 before
+octavo quantize -q odd --scheme mxfp8 --source before -o s || fail "quantize with a source"
+expect_exit 0 "$OCTAVO" verify --min-sqnr 27 before s
+octavo quantize -q before --scheme mxfp8 -o direct
+octavo ls -q --include '*o_proj*' direct >a
+octavo ls -q --include '*o_proj*' s >b
+same a b
+expect_exit 0 "$OCTAVO" verify --require-exact --include '*o_proj*' direct s
