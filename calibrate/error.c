@@ -286,7 +286,7 @@ static int add_pair(struct plan *p, struct error_report *r, struct model *a, str
         op_sides(op, ib->g);
     op->box_data = sizeof(struct box_error);
     op->m = view_matrix(&ib->view);
-    if (!numbers && !ta->stored && !tb->stored) {
+    if (!numbers && tensor_is_flat(ta) && tensor_is_flat(tb)) {
         op->flat = true;
         op->m = (struct matrix){1, 1, tb->size};
         return op_cut(op, &(struct grain){1, 1, {.elem = DT_U8}, NULL, NULL, !p->src->random}, e);

@@ -67,9 +67,21 @@ static int one_path(struct job *j, const char *path, struct err *e)
     return 0;
 }
 
-/* Shards as the source has them: "model-00001-of-00002.safetensors" keeps its
- * numbers and takes the convention's stem.  Parts of a GGUF model are numbered
- * anew, since the first may have no tensors. */
+/* "model-00001-of-00002.safetensors" keeps its numbers and takes the convention's
+ * stem, and so does "pytorch_model-00001-of-00002.bin". */
+static const char *shard_path(struct job *j, const char *dir, const char *stem, const char *name, struct err *e)
+{
+    const char *dash = strstr(name, "-0"), *dot = strrchr(name, '.');
+    if (dash && ends(name, ".safetensors"))
+        return arena_printf(&j->mem, e, "%s/%s%s", dir, stem, dash);
+    if (!ends(name, ".bin") && !ends(name, ".pt") && !ends(name, ".pth"))
+        return arena_printf(&j->mem, e, "%s/%s", dir, name);
+    const char *from = dash && dash < dot ? dash : name;
+    return arena_printf(&j->mem, e, "%s/%s%.*s.safetensors", dir, from == name ? "" : stem, (int)(dot - from), from);
+}
+
+/* Shards as the source has them.  Parts of a GGUF model are numbered anew, since
+ * the first may have no tensors. */
 static int keep_shards(struct job *j, const char *dir, const char *stem, struct err *e)
 {
     uint32_t *used = mem_alloc(j->src.nf, sizeof *used, e);
@@ -80,6 +92,7 @@ static int keep_shards(struct job *j, const char *dir, const char *stem, struct 
     }
     for (size_t i = 0; i < j->plan.nout; i++)
         used[j->src.t[j->plan.op[j->plan.out[j->order[i]].op].place].file] = 1;
+    struct map seen = {0};
     size_t n = 0;
     for (size_t f = 0; f < j->src.nf; f++)
         n += used[f];
@@ -87,19 +100,18 @@ static int keep_shards(struct job *j, const char *dir, const char *stem, struct 
     for (size_t f = 0; !r && f < j->src.nf; f++) {
         if (!used[f])
             continue;
-        const char *name = j->src.f[f].name, *dash = strstr(name, "-0");
         used[f] = (uint32_t)j->npaths;
-        if (j->src.container == CONTAINER_GGUF)
-            j->path[j->npaths] = arena_printf(&j->mem, e, "%s/%s-%05zu-of-%05zu.safetensors", dir, stem,
-                                              j->npaths + 1, n);
-        else
-            j->path[j->npaths] = dash && ends(name, ".safetensors")
-                                     ? arena_printf(&j->mem, e, "%s/%s%s", dir, stem, dash)
-                                     : arena_printf(&j->mem, e, "%s/%s", dir, name);
-        r = j->path[j->npaths++] ? 0 : -1;
+        j->path[j->npaths] = j->src.container == CONTAINER_GGUF
+                               ? arena_printf(&j->mem, e, "%s/%s-%05zu-of-%05zu.safetensors", dir, stem,
+                                              j->npaths + 1, n)
+                               : shard_path(j, dir, stem, j->src.f[f].name, e);
+        r = j->path[j->npaths] ? map_add(&seen, j->path[j->npaths++], f, e) : -1;
+        if (r > 0)
+            r = err_set(e, ERR_INPUT, "%s: two shards would be written to %s", j->input, j->path[j->npaths - 1]);
     }
     for (size_t i = 0; i < j->plan.nout; i++)
         j->shard[i] = used[j->src.t[j->plan.op[j->plan.out[j->order[i]].op].place].file];
+    map_free(&seen);
     free(used);
     return r;
 }

@@ -31,13 +31,9 @@ int job_open(struct job *j, struct err *e)
     if (j->want.plain != DT_COUNT && !j->want.to) /* dequantize: exclude means leave quantized */
         out = ACTION_KEEP, in = ACTION_QUANTIZE;
     if (rules_from(&j->rules, j->c, in, out, j->want.to != NULL, e)
-        || model_open(&j->src, j->input, e))
+        || (j->c->spool ? model_open_spooled : model_open)(&j->src, j->input, e))
         return -1;
     j->want.rules = &j->rules;
-    if (j->c->spool && !j->src.random && model_spool(&j->src, e)) {
-        model_close(&j->src);
-        return -1;
-    }
     return 0;
 }
 

@@ -188,6 +188,12 @@ static void print_sum(const struct model *m, const struct grouping *g)
     if (g->convention)
         fprintf(stderr, ", %zu quantized (%s, %s)", g->n, g->n ? g->g[0].scheme->name : "-", g->convention->name);
     fputc('\n', stderr);
+    const char *left = m->container == CONTAINER_TORCH ? model_meta(m, "torch.left_out") : NULL;
+    if (left) {
+        fprintf(stderr, "  left out: ");
+        out_text(stderr, left);
+        fputc('\n', stderr);
+    }
     for (int t = DT_COUNT; t-- > 0;)
         if (count[t])
             fprintf(stderr, "  %-8s %8" PRIu64 " tensors  %s\n", dtype_name((enum dtype)t), count[t], out_bytes(bytes[t], s));

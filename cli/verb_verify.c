@@ -208,16 +208,16 @@ static int compare(const char *const *in, const struct common *c, const struct l
     struct rules rules = {0};
     struct error_report r;
     struct meter meter;
-    if (model_open(&a, in[0], e))
+    int (*const open)(struct model *, const char *, struct err *) = c->spool ? model_open_spooled : model_open;
+    if (open(&a, in[0], e))
         return -1;
-    if (model_open(&b, in[1], e)) {
+    if (open(&b, in[1], e)) {
         model_close(&a);
         return -1;
     }
     meter_start(&meter, "verify", c);
     struct run_options opt = {c->threads, NULL, meter_show, &meter};
-    int result = (c->spool && !a.random && model_spool(&a, e)) || (c->spool && !b.random && model_spool(&b, e))
-              || rules_from(&rules, c, ACTION_KEEP, ACTION_DROP, false, e) || error_measure(&r, &a, &b, &rules, &opt, e) ? -1 : 0;
+    int result = rules_from(&rules, c, ACTION_KEEP, ACTION_DROP, false, e) || error_measure(&r, &a, &b, &rules, &opt, e) ? -1 : 0;
     meter_end(&meter);
     if (!result) {
         struct error_sums all = {0};

@@ -5,6 +5,7 @@
 #include "formats/packed.h"
 #include "formats/shards.h"
 #include "formats/stream.h"
+#include "formats/torch.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -155,6 +156,49 @@ int table_end(struct table *t, size_t from, const struct head *h, uint64_t end, 
                    h->path, size, end);
 }
 
+/* ---- spooling ------------------------------------------------------------ */
+
+/* An unlinked file: it is gone when the program is, however that ends. */
+static int open_spool(char *path, size_t size, struct err *e)
+{
+    const char *dir = getenv("TMPDIR");
+    if (!dir || !*dir)
+        dir = "/tmp";
+    if (snprintf(path, size, "%s/octavo-spool-XXXXXX", dir) >= (int)size)
+        return err_set(e, ERR_USAGE, "TMPDIR is too long: %.300s", dir);
+    const int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(e, "%s: cannot create a spool file", path);
+    unlink(path);
+    return fd;
+}
+
+/* Copies the stream and goes on with the copy. */
+static int spool(struct model *m, struct err *e)
+{
+    char path[4096];
+    uint8_t *const p = mem_alloc(STREAM_STEP, 1, e);
+    const int fd = p ? open_spool(path, sizeof path, e) : -1;
+    uint64_t pos = 0;
+    int rc = fd < 0 ? -1 : 0;
+    for (size_t got = STREAM_STEP; !rc && got == STREAM_STEP; pos += got) {
+        rc = stream_read(m->stream, p, STREAM_STEP, &got, e);
+        if (!rc)
+            rc = io_pwrite(fd, path, pos, p, got, e);
+        if (rc)
+            got = 0;
+    }
+    free(p);
+    m->f[0].fd = fd;
+    m->f[0].size = pos;
+    if (rc)
+        return -1;
+    stream_close(m->stream);
+    m->stream = NULL;
+    m->random = true;
+    return 0;
+}
+
 /* ---- opening ------------------------------------------------------------- */
 
 /* The keys stay where they were read to, and what follows them goes. */
@@ -183,9 +227,10 @@ static int read_container(struct model *m, struct head *h, struct table *t, stru
         m->container = CONTAINER_PACKED;
         return packed_read(h, 0, &m->mem, t, e);
     }
-    if (!memcmp(h->p, "PK\3\4", 4))
-        return err_set(e, ERR_INPUT, "%s: is a zip file, perhaps a PyTorch checkpoint; only"
-                       " safetensors, GGUF and packed files are read", h->path);
+    if (torch_magic(h->p, h->n)) {
+        m->container = CONTAINER_TORCH;
+        return torch_read(h, 0, &m->mem, t, e);
+    }
     m->container = CONTAINER_SAFETENSORS;
     return safetensors_read(h, 0, &m->mem, t, e);
 }
@@ -208,7 +253,7 @@ static int is_random(int fd, const char *path, bool *random, struct err *e)
     return 0;
 }
 
-static int open_file(struct model *m, const char *path, struct table *t, struct err *e)
+static int open_file(struct model *m, const char *path, bool spooled, struct table *t, struct err *e)
 {
     const bool standard_input = !strcmp(path, "-");
     struct model_file *const f = arena_alloc(&m->mem, sizeof *f, e);
@@ -227,19 +272,18 @@ static int open_file(struct model *m, const char *path, struct table *t, struct 
     if (is_random(f->fd, f->path, &m->random, e))
         return -1;
     f->size = UINT64_MAX;
-    struct head h = {.path = f->path, .fd = -1, .file_size = UINT64_MAX};
     if (m->random) {
         struct stat st;
         if (fstat(f->fd, &st))
             return err_sys(e, "%s: cannot stat", f->path);
-        f->size = h.file_size = (uint64_t)st.st_size;
-        h.fd = f->fd;
+        f->size = (uint64_t)st.st_size;
     } else {
-        h.stream = m->stream = stream_open(f->fd, f->path, e);
+        m->stream = stream_open(f->fd, f->path, e);
         f->fd = -1; /* the stream's */
-        if (!m->stream)
+        if (!m->stream || (spooled && spool(m, e)))
             return -1;
     }
+    struct head h = {.path = f->path, .fd = f->fd, .stream = m->stream, .file_size = f->size};
     const int rc = read_container(m, &h, t, e);
     m->stream_pos = h.n;
     m->stream_end = max_u64(t->end, h.n);
@@ -330,7 +374,7 @@ static bool ends_with(const char *s, const char *end)
     return n >= k && !strcmp(s + n - k, end);
 }
 
-static int open_any(struct model *m, const char *path, struct err *e)
+static int open_any(struct model *m, const char *path, bool spooled, struct err *e)
 {
     m->path = arena_strdup(&m->mem, path, e);
     if (!m->path)
@@ -342,7 +386,7 @@ static int open_any(struct model *m, const char *path, struct err *e)
     struct table t = {0};
     struct shards s = {0};
     const bool by_index = ends_with(source, ".json");
-    int rc = by_index ? shards_read(&s, m, source, &t, e) : open_file(m, source, &t, e);
+    int rc = by_index ? shards_read(&s, m, source, &t, e) : open_file(m, source, spooled, &t, e);
     if (!rc)
         rc = table_sort(&t, 0, e);
     if (!rc && m->nf > 1)
@@ -360,13 +404,23 @@ static int open_any(struct model *m, const char *path, struct err *e)
     return rc ? -1 : find_config(m, path, is_dir, e);
 }
 
-int model_open(struct model *m, const char *path, struct err *e)
+static int open_model(struct model *m, const char *path, bool spooled, struct err *e)
 {
     *m = (struct model){0};
-    if (!open_any(m, path, e))
+    if (!open_any(m, path, spooled, e))
         return 0;
     model_close(m);
     return -1;
+}
+
+int model_open(struct model *m, const char *path, struct err *e)
+{
+    return open_model(m, path, false, e);
+}
+
+int model_open_spooled(struct model *m, const char *path, struct err *e)
+{
+    return open_model(m, path, true, e);
 }
 
 void model_close(struct model *m)
@@ -498,52 +552,4 @@ int model_finish(struct model *m, struct err *e)
     if (stream_skip(m, UINT64_MAX, &at_end, e))
         return -1;
     return check_stream_end(m, e);
-}
-
-/* ---- spooling ------------------------------------------------------------ */
-
-/* An unlinked file: it is gone when the program is, however that ends. */
-static int open_spool(char *path, size_t size, struct err *e)
-{
-    const char *dir = getenv("TMPDIR");
-    if (!dir || !*dir)
-        dir = "/tmp";
-    if (snprintf(path, size, "%s/octavo-spool-XXXXXX", dir) >= (int)size)
-        return err_set(e, ERR_USAGE, "TMPDIR is too long: %.300s", dir);
-    const int fd = mkostemp(path, O_CLOEXEC);
-    if (fd < 0)
-        return err_sys(e, "%s: cannot create a spool file", path);
-    unlink(path);
-    return fd;
-}
-
-int model_spool(struct model *m, struct err *e)
-{
-    char path[4096];
-    if (m->random)
-        return 0;
-    const int fd = open_spool(path, sizeof path, e);
-    if (fd < 0)
-        return -1;
-    uint8_t *const p = mem_alloc(STREAM_STEP, 1, e);
-    int rc = p ? 0 : -1;
-    /* Tensors keep their offsets: what was the header becomes a hole. */
-    for (size_t got = STREAM_STEP; !rc && got == STREAM_STEP;) {
-        rc = stream_read(m->stream, p, STREAM_STEP, &got, e);
-        if (!rc)
-            rc = io_pwrite(fd, path, m->stream_pos, p, got, e);
-        if (!rc)
-            m->stream_pos += got;
-    }
-    free(p);
-    if (rc || check_stream_end(m, e)) {
-        close(fd);
-        return -1;
-    }
-    stream_close(m->stream);
-    m->stream = NULL;
-    m->f[0].fd = fd;
-    m->f[0].size = m->stream_pos;
-    m->random = true;
-    return 0;
 }

@@ -1,7 +1,7 @@
 /* A model is a table of tensors plus a way to read their bytes.
  *
- * A safetensors file, a sharded directory, a GGUF file, a packed file and a
- * pipe all become one struct model.  Opening reads headers only.  Everything
+ * A safetensors file, a sharded directory, a GGUF file, a packed file, a PyTorch
+ * checkpoint and a pipe all become one struct model.  Opening reads headers only.  Everything
  * from a header is owned by the model's arena and freed by model_close(). */
 #ifndef OCTAVO_MODEL_H
 #define OCTAVO_MODEL_H
@@ -18,8 +18,10 @@ struct tensor {
     uint8_t rank;                   /* 0: one element */
     uint64_t dim[TENSOR_MAX_RANK];  /* slowest first, as PyTorch and safetensors; GGUF's order is reversed on reading */
     uint32_t file;                  /* index into model.f */
-    uint64_t off, size;             /* bytes, absolute in that file */
-    const struct stored *stored;    /* NULL: size bytes in row-major order at off; else see packed.h */
+    uint64_t off, size;             /* bytes: absolute in that file; of all elements, wherever they lie */
+    const struct stored *stored;    /* not NULL: another order, see packed.h */
+    const uint64_t *stride;         /* not NULL: element (i, j, ...) lies i * stride[0] + j * stride[1] + ... elements
+                                       after off; only where elements are whole bytes, and never on a stream */
 };
 
 /* A tensor as a stack of matrices: rank 0 and 1 are one row, rank 2 is
@@ -29,6 +31,8 @@ struct matrix {
 };
 struct matrix tensor_matrix(const struct tensor *t);
 uint64_t tensor_elems(const struct tensor *t);
+/* The size bytes at off are the elements in row-major order. */
+static inline bool tensor_is_flat(const struct tensor *t) { return !t->stored && !t->stride; }
 /* "[4096,4096]" into s (at least 176 bytes); returns s. */
 char *tensor_shape(const struct tensor *t, char *s);
 
@@ -43,7 +47,7 @@ struct model_file {
     uint64_t size;
 };
 
-enum container { CONTAINER_SAFETENSORS, CONTAINER_GGUF, CONTAINER_PACKED };
+enum container { CONTAINER_SAFETENSORS, CONTAINER_GGUF, CONTAINER_PACKED, CONTAINER_TORCH };
 
 struct model {
     const char *path;          /* as the user wrote it; "-" for standard input */
@@ -73,11 +77,14 @@ struct model {
 };
 
 /* path: a .safetensors file, a GGUF file or the first of its parts, a packed
- * file, an index.json, a directory (one model or a sharded one), or "-".  gzip and zstd
- * are undone, by content and not by name; such input is a stream (random =
- * false).  Every rule of the container is checked; errors are ERR_INPUT and
- * name file, tensor and numbers. On failure m needs no close. */
+ * file, a PyTorch checkpoint, an index.json, a directory (one model or a sharded
+ * one), or "-".  gzip and zstd are undone, by content and not by name; such input
+ * is a stream (random = false).  Every rule of the container is checked; errors
+ * are ERR_INPUT and name file, tensor and numbers.  On failure m needs no close. */
 int model_open(struct model *m, const char *path, struct err *e) MUST_USE;
+/* The same, but a stream is copied to an unlinked temporary file in $TMPDIR (or
+ * /tmp) first, and is random then (option --spool). */
+int model_open_spooled(struct model *m, const char *path, struct err *e) MUST_USE;
 /* Reads n raw bytes at byte off of tensor i.  Thread-safe when random; else
  * offsets must ascend over the whole file, bytes skipped are discarded, and an
  * input that ends early is an error naming the tensor. */
@@ -92,11 +99,7 @@ int model_read_end(struct model *m, void *p, size_t n, struct err *e) MUST_USE;
 int model_finish(struct model *m, struct err *e) MUST_USE;
 void model_close(struct model *m);
 
-/* Copies a stream model to an unlinked temporary file in $TMPDIR (or /tmp) and
- * makes it random (option --spool). Nothing of the data may have been read. */
-int model_spool(struct model *m, struct err *e) MUST_USE;
-
-/* ---- for the readers (safetensors.c, gguf.h, packed.c) ------------------ */
+/* ---- for the readers (safetensors.c, gguf.h, packed.c, torch.h) ---------- */
 
 /* A header that is being parsed: bytes from the start of a file or stream,
  * fetched as needed.  head_need makes bytes [0, n) valid; past the end of the

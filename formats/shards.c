@@ -4,6 +4,7 @@
 #include "formats/io.h"
 #include "formats/jscan.h"
 #include "formats/stream.h"
+#include "formats/torch.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -20,9 +21,17 @@ struct shard_entry {
 
 /* ---- directories --------------------------------------------------------- */
 
-enum { KIND_INDEX, KIND_SAFETENSORS, KIND_GGUF, KIND_COUNT };
-static const char *const kind_end[KIND_COUNT] = {
-    ".safetensors.index.json", ".safetensors", ".gguf"};
+/* Best first. Other .bin files of a directory are optimizers and the like. */
+enum { KIND_INDEX, KIND_SAFETENSORS, KIND_TORCH_INDEX, KIND_TORCH, KIND_GGUF, KIND_COUNT };
+static const struct {
+    const char *end, *usual; /* of the name; the one that is taken where there are several */
+} kinds[KIND_COUNT] = {
+    {".safetensors.index.json", "model.safetensors.index.json"},
+    {".safetensors", NULL},
+    {".bin.index.json", "pytorch_model.bin.index.json"},
+    {"pytorch_model.bin", "pytorch_model.bin"},
+    {".gguf", NULL},
+};
 
 struct names {
     const char **name;
@@ -44,8 +53,8 @@ static int list_directory(const char *dir, struct names kind[KIND_COUNT], struct
     for (const struct dirent *x; !rc && (x = readdir(d));) {
         const size_t n = strlen(x->d_name);
         for (int i = 0; i < KIND_COUNT && x->d_name[0] != '.'; i++) {
-            const size_t k = strlen(kind_end[i]);
-            if (n <= k || strcmp(x->d_name + n - k, kind_end[i]))
+            const size_t k = strlen(kinds[i].end);
+            if (n < k || strcmp(x->d_name + n - k, kinds[i].end))
                 continue;
             struct names *const list = &kind[i];
             const char *const copy = arena_strndup(mem, x->d_name, n, e);
@@ -97,11 +106,10 @@ static bool are_parts(const struct names *list)
 static const char *choose(const char *dir, const struct names kind[KIND_COUNT], struct arena *mem,
                           struct err *e)
 {
-    static const char usual[] = "model.safetensors.index.json";
-    for (size_t i = 0; i < kind[KIND_INDEX].n; i++)
-        if (!strcmp(kind[KIND_INDEX].name[i], usual))
-            return arena_printf(mem, e, "%s/%s", dir, usual);
     for (int i = 0; i < KIND_COUNT; i++) {
+        for (size_t k = 0; k < kind[i].n && kinds[i].usual; k++)
+            if (!strcmp(kind[i].name[k], kinds[i].usual))
+                return arena_printf(mem, e, "%s/%s", dir, kinds[i].usual);
         if (kind[i].n == 1 || (i == KIND_GGUF && kind[i].n && are_parts(&kind[i])))
             return arena_printf(mem, e, "%s/%s", dir, kind[i].name[0]);
         if (kind[i].n > 1) {
@@ -112,7 +120,8 @@ static const char *choose(const char *dir, const struct names kind[KIND_COUNT], 
             return NULL;
         }
     }
-    err_set(e, ERR_INPUT, "%s: has no *.safetensors, *.safetensors.index.json or *.gguf file", dir);
+    err_set(e, ERR_INPUT, "%s: has no *.safetensors, pytorch_model.bin or *.gguf file, nor a"
+            " *.safetensors.index.json or *.bin.index.json", dir);
     return NULL;
 }
 
@@ -246,7 +255,7 @@ static const char *first_tensor_of(const struct shards *s, uint32_t number)
 }
 
 static int read_shard(const struct shards *s, struct model *m, uint32_t number, struct arena *mem,
-                      struct table *t, struct err *e)
+                      struct table *t, bool *torch, struct err *e)
 {
     struct model_file *const f = &m->f[number];
     if (!io_exists(f->path))
@@ -263,7 +272,15 @@ static int read_shard(const struct shards *s, struct model *m, uint32_t number, 
         rc = err_set(e, ERR_INPUT,
                      "%s: is compressed; shards are read at any offset and must not be", f->path);
     if (!rc)
-        rc = safetensors_read(&h, number, mem, t, e);
+        *torch = torch_magic(h.p, h.n);
+    const size_t nkv = t->nkv;
+    if (!rc)
+        rc = (*torch ? torch_read : safetensors_read)(&h, number, mem, t, e);
+    /* An index lists all tensors of its files; these would not be seen. */
+    for (size_t i = nkv; i < t->nkv && !rc && *torch; i++)
+        if (!strcmp(t->kv[i].key, "torch.left_out"))
+            rc = err_set(e, ERR_INPUT, "%s: is a shard, but beside its tensors there are others: %.300s", f->path,
+                         t->kv[i].value);
     free(h.p);
     return rc;
 }
@@ -278,14 +295,14 @@ struct part {
     struct err e;
     int rc;
     pthread_t thread;
-    bool started;
+    bool started, torch;
 };
 
 static void *read_part(void *arg)
 {
     struct part *const p = arg;
     for (size_t i = p->from; i < p->to && !p->rc; i++)
-        p->rc = read_shard(p->s, p->m, (uint32_t)i, &p->mem, &p->t, &p->e);
+        p->rc = read_shard(p->s, p->m, (uint32_t)i, &p->mem, &p->t, &p->torch, &p->e);
     return NULL;
 }
 
@@ -297,6 +314,8 @@ static int join_part(struct part *p, struct table *t, struct err *e)
         *e = p->e;
         return -1;
     }
+    if (p->torch)
+        p->m->container = CONTAINER_TORCH;
     if (!t->n && !t->nkv) {
         table_free(t);
         *t = p->t;

@@ -13,9 +13,10 @@
 enum { SHARDS_INDEX_MAX = 1 << 28 }; /* bytes of an index; 92,000 tensors take 9 million */
 
 /* The index or model file of a directory: model.safetensors.index.json, or the
- * only *.safetensors.index.json, or the only *.safetensors, or the only *.gguf or
- * the first of the parts of one (gguf.h).  NULL when there is none or more than
- * one, with the names found in e. */
+ * only *.safetensors.index.json, or the only *.safetensors; else the same of
+ * pytorch_model.bin.index.json, *.bin.index.json and pytorch_model.bin; else the
+ * only *.gguf or the first of the parts of one (gguf.h).  NULL when there is none
+ * or more than one, with the names found in e. */
 const char *shards_find(const char *dir, struct arena *mem, struct err *e) MUST_USE;
 
 struct shards {

@@ -1,5 +1,6 @@
 #include "quantizers/box.h"
 
+#include "quantizers/strided.h"
 #include "quantizers/values.h"
 
 #include <stdlib.h>
@@ -163,6 +164,28 @@ struct stored box_turned(const struct view *v)
     return st;
 }
 
+/* The strides of a tensor are those of the view when it has the same rows of the
+ * same elements; else it is rows of bytes, which are cut from the tensor's own. */
+static int read_strided(const struct source *s, const struct view *v, const struct box *b, uint8_t *dst, size_t stride,
+                        struct scratch *tmp, struct err *e)
+{
+    const struct tensor *t = &s->model->t[s->index];
+    const struct matrix m = view_matrix(v), own = tensor_matrix(t);
+    const size_t item = row_bytes(t->dtype, 1);
+    if (v->inputs_first)
+        return strided_read(s, true, b, dst, stride, tmp, e);
+    if (m.batch == own.batch && m.rows == own.rows && m.cols == own.cols && view_row_bytes(v, 1) == item)
+        return strided_read(s, false, b, dst, stride, tmp, e);
+    const uint64_t pitch = view_row_bytes(v, m.cols) / item, width = view_row_bytes(v, b->cols) / item;
+    uint64_t first = (b->batch * m.rows + b->row) * pitch + view_row_bytes(v, b->col) / item;
+    if (width == pitch && stride == width * item)
+        return strided_range(s, first, b->rows * width, dst, tmp, e);
+    for (uint64_t r = 0; r < b->rows; r++, first += pitch, dst += stride)
+        if (strided_range(s, first, width, dst, tmp, e))
+            return -1;
+    return 0;
+}
+
 int box_read(const struct source *s, const struct box *b, void *dst, size_t stride, struct scratch *tmp,
              struct err *e)
 {
@@ -174,10 +197,12 @@ int box_read(const struct source *s, const struct box *b, void *dst, size_t stri
     if (v->inputs_first && t->stored)
         return err_set(e, ERR_INPUT, "tensor '%s': experts with their inputs first are not read from a packed layout",
                        t->name);
-    if (v->inputs_first) {
+    if (v->inputs_first && !t->stride) {
         const struct stored turned = box_turned(v);
         return read_stored(s, &turned, b, dst, stride, tmp, e);
     }
+    if (t->stride)
+        return read_strided(s, v, b, dst, stride, tmp, e);
     if (!t->stored)
         return read_plain(s, v, b, dst, stride, e);
     if (stored_box(t, v, b, &units, e))
@@ -185,6 +210,22 @@ int box_read(const struct source *s, const struct box *b, void *dst, size_t stri
     if (t->stored->dtype == t->dtype && t->stored->repeat[0] == 1 && t->stored->repeat[1] == 1)
         return read_stored(s, t->stored, &units, dst, stride, tmp, e);
     return read_repeated(s, t->stored, &units, dst, stride, tmp, e);
+}
+
+void *box_whole(const struct source *s, struct scratch *tmp, struct err *e)
+{
+    const struct tensor *t = &s->model->t[s->index];
+    struct matrix m = tensor_matrix(t);
+    size_t width = row_bytes(t->dtype, m.cols);
+    uint8_t *p = mem_alloc(m.batch * m.rows, width, e);
+    for (uint64_t i = 0; p && i < m.batch; i++) {
+        struct box b = {i, 0, m.rows, 0, m.cols};
+        if (box_read(s, &b, p + i * m.rows * width, width, tmp, e)) {
+            free(p);
+            return NULL;
+        }
+    }
+    return p;
 }
 
 /* ---- writing --------------------------------------------------------------- */

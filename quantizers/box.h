@@ -42,6 +42,9 @@ struct stored box_turned(const struct view *v);
 int box_read(const struct source *s, const struct box *b, void *dst, size_t stride, struct scratch *tmp,
              struct err *e) MUST_USE;
 
+/* The whole of a tensor, row-major, in memory of its own (free()). */
+void *box_whole(const struct source *s, struct scratch *tmp, struct err *e) MUST_USE;
+
 /* Where output goes: a slot of the sink, row-major when stored is NULL. m is
  * the matrix as it lies (stored rows and cols when there is a layout). */
 struct drain {

@@ -1,5 +1,6 @@
 /* How a tensor is cut into boxes: whole block rows, a few MiB, few pieces. */
 #include "quantizers/plan.h"
+#include "quantizers/strided.h"
 
 /* 128 rows of the widest common matrix, 18432 columns of BF16, are one contiguous
  * read; with the codes that come out a worker stays below 8 MiB. */
@@ -24,12 +25,18 @@ static uint64_t clamp_down(uint64_t x, uint64_t align, uint64_t extent)
     return x < align ? min_u64(align, extent) : min_u64(x, extent);
 }
 
+/* Its columns are what is read at once. */
+static bool is_tall(const struct op *op)
+{
+    return op->nin && op->x->streams && !op->flat && strided_run(&op->src->t[op->in[0]]) == RUN_COLUMNS;
+}
+
 static double cost(const struct op *op, const struct grain *g, uint64_t rows, uint64_t cols)
 {
     struct box b = {0, 0, rows, 0, cols};
     double pieces = 0;
     if (op->x->streams)
-        pieces += (double)box_pieces(g->from, &op->m, &b);
+        pieces += (double)(is_tall(op) ? cols : box_pieces(g->from, &op->m, &b));
     pieces += (double)box_pieces(g->to, &op->m, &b);
     /* A piece costs about as much as moving 4 KiB. */
     double bytes = (double)rows * (double)view_row_bytes(&g->in, cols);
@@ -54,8 +61,8 @@ int op_cut(struct op *op, const struct grain *g, struct err *e)
         op->box_cols = min_u64(m->cols, BOX_GOOD / 2);
     else if (stripe > BOX_BYTES && (!g->stream || m->rows == 1) && g->cols)
         op->box_cols = clamp_down(m->cols * (BOX_BYTES / 1024) / (stripe / 1024), ca, m->cols);
-    if ((g->from || g->to) && !g->stream && g->cols) {
-        /* Layouts that put rows next to each other want tall boxes. */
+    if ((g->from || g->to || is_tall(op)) && !g->stream && g->cols) {
+        /* Layouts and strides that put rows next to each other want tall boxes. */
         uint64_t best_r = op->box_rows, best_c = op->box_cols;
         double least = cost(op, g, best_r, best_c);
         uint64_t elems = BOX_BYTES * m->cols / width;

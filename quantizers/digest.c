@@ -1,6 +1,7 @@
 /* Digests: SHA-256 per tensor, and one for a model that does not depend on the
  * order of tensors, on shards, on headers or on the container. */
 #include "quantizers/run.h"
+#include "quantizers/strided.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@ struct job {
     struct err err;
 };
 
-/* Row stripes of a few MiB: contiguous for plain tensors, gathered for packed ones. */
+/* Pieces of a few MiB: contiguous for plain tensors, gathered for strided and packed ones. */
 static int tensor_digest(struct model *m, size_t i, uint8_t out[32], struct scratch s[2], struct err *e)
 {
     const struct tensor *t = &m->t[i];
@@ -26,13 +27,23 @@ static int tensor_digest(struct model *m, size_t i, uint8_t out[32], struct scra
     struct sha256 h;
     sha256_init(&h);
     uint64_t piece = 1 << 20;
-    if (!t->stored) {
+    if (tensor_is_flat(t)) {
         uint8_t *p = scratch_get(&s[0], piece, e);
         for (uint64_t done = 0; done < t->size; done += piece) {
             size_t n = (size_t)min_u64(piece, t->size - done);
             if (!p || model_read(m, i, done, p, n, e))
                 return -1;
             sha256_put(&h, p, n);
+        }
+    } else if (t->stride) {
+        size_t item = row_bytes(t->dtype, 1);
+        uint64_t elems = tensor_elems(t), step = 8 * piece / item;
+        uint8_t *p = scratch_get(&s[0], step * item, e);
+        for (uint64_t done = 0; done < elems; done += step) {
+            uint64_t n = min_u64(step, elems - done);
+            if (!p || strided_range(&src, done, n, p, &s[1], e))
+                return -1;
+            sha256_put(&h, p, n * item);
         }
     } else {
         size_t width = row_bytes(t->dtype, x.cols);

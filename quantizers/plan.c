@@ -1,4 +1,5 @@
 #include "quantizers/plan_parts.h"
+#include "quantizers/strided.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -110,7 +111,7 @@ int plan_copy(struct plan *p, size_t i, const struct out_tensor *as, const struc
         return -1;
     op->m = tensor_matrix(t);
     struct grain g = {1, 1, op->view, grain_of(t), stored, !p->src->random};
-    if (!t->stored && !stored) { /* plain bytes */
+    if (!stored && (tensor_is_flat(t) || strided_run(t) == RUN_BATCH)) { /* bytes */
         op->flat = true;
         op->m = (struct matrix){1, 1, t->size};
         g.in = (struct view){.elem = DT_U8};
@@ -278,6 +279,9 @@ int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct 
                       "quantize first)", src->path);
         goto fail;
     }
+    const char *const left = src->container == CONTAINER_TORCH ? model_meta(src, "torch.left_out") : NULL;
+    if (left && plan_note(p, arena_printf(&p->mem, e, "left out: %s", left), e))
+        goto fail;
     for (size_t i = 0; i < src->n; i++)
         if (p->group.part[i] == PART_PLAIN ? plain_tensor(p, i, w, e) : plan_quantized(p, i, w, e))
             goto fail;

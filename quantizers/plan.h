@@ -90,7 +90,7 @@ struct op {
     unsigned passes;
     size_t box_data;
     void *ctx;                     /* of the caller's own transforms */
-    bool flat;                     /* m is the bytes of the tensor, whatever its type: one row */
+    bool flat;                     /* m is the bytes of the tensor in row-major order, whatever its type: one row */
     bool exact;                    /* expected before anything is read */
     struct outcome done;           /* filled by the run */
 };

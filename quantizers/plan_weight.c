@@ -42,11 +42,11 @@ static int scan_scales(struct plan *p, const struct group *g, struct scan *x, st
         return 0;
     const struct tensor *t = &p->src->t[i];
     const uint64_t n = tensor_elems(t);
-    uint8_t *data = mem_alloc(t->size, 1, e);
-    if (!data || model_read(p->src, i, 0, data, t->size, e)) {
-        free(data);
+    struct scratch tmp = {0};
+    uint8_t *data = box_whole(&(struct source){p->src, i, NULL, NULL}, &tmp, e);
+    scratch_free(&tmp);
+    if (!data)
         return -1;
-    }
     const uint32_t mantissa = n ? f32_bits(scale_value(data, t->dtype, 0)) & 0x7fffff : 0;
     bool same = true;
     x->kind = KIND_POW2;

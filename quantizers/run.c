@@ -10,6 +10,7 @@
  * Sums that depend on order are kept per box and combined when an op ends, so
  * the output does not depend on the number of threads. */
 #include "quantizers/run.h"
+#include "quantizers/strided.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -107,23 +108,6 @@ static int advance(struct run *r, size_t last, bool streams, struct err *e)
     return 0;
 }
 
-/* The whole of a tensor, row-major, in memory of its own. */
-static void *whole_tensor(const struct source *s, struct scratch *tmp, struct err *e)
-{
-    const struct tensor *t = &s->model->t[s->index];
-    struct matrix m = tensor_matrix(t);
-    size_t width = row_bytes(t->dtype, m.cols);
-    uint8_t *p = mem_alloc(m.batch * m.rows, width, e);
-    for (uint64_t i = 0; p && i < m.batch; i++) {
-        struct box b = {i, 0, m.rows, 0, m.cols};
-        if (box_read(s, &b, p + i * m.rows * width, width, tmp, e)) {
-            free(p);
-            return NULL;
-        }
-    }
-    return p;
-}
-
 /* Input i of an op, whole: held, or read into memory that the op owns. */
 static int open_side(struct run *r, size_t op_index, unsigned input, enum side to, struct scratch *tmp, struct err *e)
 {
@@ -134,7 +118,7 @@ static int open_side(struct run *r, size_t op_index, unsigned input, enum side t
     if (s.held && !s.model->t[i].stored)
         st->a.side[to] = s.held;
     else
-        st->a.side[to] = st->side[to] = whole_tensor(&s, tmp, e);
+        st->a.side[to] = st->side[to] = box_whole(&s, tmp, e);
     return st->a.side[to] ? 0 : -1;
 }
 
@@ -177,6 +161,16 @@ static size_t in_bytes(const struct op *op, uint64_t cols)
     return op->flat ? cols : view_row_bytes(&op->view, cols);
 }
 
+/* Bytes of a tensor in row-major order: whole elements where it is strided. */
+static int read_flat(const struct source *s, uint64_t off, void *p, size_t n, struct scratch *tmp, struct err *e)
+{
+    const struct tensor *t = &s->model->t[s->index];
+    size_t item = row_bytes(t->dtype, 1);
+    if (t->stride)
+        return strided_range(s, off / item, n / item, p, tmp, e);
+    return model_read((struct model *)s->model, s->index, off, p, n, e);
+}
+
 static const uint8_t *fetch(struct run *r, const struct claim *c, struct work *w, size_t *stride, struct err *e)
 {
     const struct op *op = &r->p->op[c->op];
@@ -193,7 +187,7 @@ static const uint8_t *fetch(struct run *r, const struct claim *c, struct work *w
     uint8_t *p = scratch_get(&w->in, c->b.rows * width, e);
     if (!p)
         return NULL;
-    if (op->flat ? model_read(m, i, c->b.col, p, c->b.cols, e) : box_read(&s, &c->b, p, width, &w->tmp, e))
+    if (op->flat ? read_flat(&s, c->b.col, p, c->b.cols, &w->tmp, e) : box_read(&s, &c->b, p, width, &w->tmp, e))
         return NULL;
     if (!m->random && r->digest && !s.held) {
         if (c->box == 0)
@@ -240,7 +234,8 @@ static int put_results(struct run *r, const struct claim *c, struct work *w, str
 /* A whole plain tensor from file to file never enters this process. */
 static bool by_kernel(const struct run *r, const struct op *op)
 {
-    return r->sink && !r->sink->ordered && op->src->random && op->x == &xform_copy && op->flat;
+    return r->sink && !r->sink->ordered && op->src->random && op->x == &xform_copy && op->flat
+        && tensor_is_flat(&op->src->t[op->in[0]]);
 }
 
 static int copy_by_kernel(struct run *r, const struct claim *c, struct err *e)

@@ -3,7 +3,7 @@
 #include "calibrate/error.h"
 #include "formats/writer.h"
 #include "quantizers/run.h"
-#include "tests/mk.h"
+#include "tests/mk_torch.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -187,6 +187,30 @@ static void file_and_stream(const char *scheme)
 
 Test(fault, quantize) { file_and_stream("fp8-ue8m0-128x128"); }
 Test(fault, quantize_in_two_passes) { file_and_stream("fp8-tensor"); }
+
+/* Checkpoints in both formats, with a transposed tensor, metadata and what is left out. */
+Test(fault, checkpoints)
+{
+    static uint8_t data[2 * 130 * 140];
+    const struct mk_storage s = {"0", data, sizeof data, 130 * 140};
+    for (int legacy = 0; legacy < 2; legacy++) {
+        char *const dir = mk_tmpdir(), *const in = mk_path(dir, "in"), *const out = mk_path(dir, "out");
+        const struct mk_view turned = {"BFloat16", "0", 130 * 140, 0, "140,130", "1,140"},
+                             flat = {"BFloat16", "0", 130 * 140, 5, "2,64", "64,1"};
+        struct buf p = {0};
+        mk_pickle_legacy(legacy);
+        mk_pickle(&p, "}(%s%i%s}%s%ts%s%g)R(%s%t%s](%teuu", "epoch", 3, "optimizer", "x", flat, "model",
+                  "collections OrderedDict", "l.0.q.weight", turned, "keep", flat);
+        struct buf b = mk_checkpoint(legacy, &p, &s, 1);
+        mk_write(in, b.s, b.n);
+        exhaust(convert, &(struct scene){.in = in, .out = out, .scheme = "fp8-ue8m0-128x128"}, dir);
+        buf_free(&b);
+        buf_free(&p);
+        free(in);
+        free(out);
+        mk_rmdir(dir);
+    }
+}
 
 Test(fault, dequantize_and_compare)
 {

@@ -16,6 +16,8 @@ int compressed_shape(struct model *m, size_t i, uint64_t shape[2], struct err *e
     uint8_t p[16];
     if (tensor_elems(t) != 2 || (t->dtype != DT_I64 && t->dtype != DT_I32))
         return err_set(e, ERR_INPUT, "tensor '%s' is %s, not two integers", t->name, dtype_name(t->dtype));
+    if (!tensor_is_flat(t))
+        return err_set(e, ERR_INPUT, "tensor '%s' says what shape a packed weight has and does not lie row-major", t->name);
     if (!m->random)
         return err_set(e, ERR_INPUT, "tensor '%s' says what shape a packed weight has and must be read before it, which "
                        "a pipe does not allow (--spool)", t->name);

@@ -170,28 +170,53 @@ Test(model, spool_makes_a_pipe_random)
     uint8_t p[16];
     struct buf b = mk_safetensors(two, 2, NULL);
     mk_stdin(b.s, b.n);
-    cr_assert_eq(model_open(&m, "-", &e), 0);
-    cr_assert_eq(model_spool(&m, &e), 0, "%s", e.msg);
+    cr_assert_eq(model_open_spooled(&m, "-", &e), 0, "%s", e.msg);
     cr_assert(m.random);
     read_tensor(&m, "b.weight", p, 5);
     cr_assert_eq(p[4], 5);
     read_tensor(&m, "a.weight", p, 16);
     cr_assert_eq(p[15], 16);
-    cr_assert_eq(model_spool(&m, &e), 0, "a second time does nothing");
     model_close(&m);
-    mk_stdin(b.s, b.n - 1);
-    cr_assert_eq(model_open(&m, "-", &e), 0);
-    cr_assert_eq(model_spool(&m, &e), -1);
-    cr_assert(strstr(e.msg, "'b.weight'"), "%s", e.msg);
+    for (size_t cut = 1; cut < b.n; cut++) {
+        mk_stdin(b.s, b.n - cut);
+        cr_assert_eq(model_open_spooled(&m, "-", &e), -1);
+        cr_assert_eq(e.kind, ERR_INPUT);
+        if (cut <= 5)
+            cr_assert(strstr(e.msg, "'b.weight'"), "%s", e.msg);
+    }
+    struct buf gz = mk_gzip(b.s, b.n);
+    mk_stdin(gz.s, gz.n - 1);
+    cr_assert_eq(model_open_spooled(&m, "-", &e), -1);
+    cr_assert_eq(e.kind, ERR_INPUT);
+    mk_stdin(gz.s, gz.n);
+    cr_assert_eq(model_open_spooled(&m, "-", &e), 0, "%s", e.msg);
+    read_tensor(&m, "a.weight", p, 16);
     model_close(&m);
     setenv("TMPDIR", "/no/such/place", 1);
     mk_stdin(b.s, b.n);
-    cr_assert_eq(model_open(&m, "-", &e), 0);
-    cr_assert_eq(model_spool(&m, &e), -1);
+    cr_assert_eq(model_open_spooled(&m, "-", &e), -1);
     cr_assert_eq(e.kind, ERR_SYSTEM);
     cr_assert(strstr(e.msg, "/no/such/place"), "%s", e.msg);
-    model_close(&m);
+    buf_free(&gz);
     buf_free(&b);
+}
+
+/* What is a file already is not copied. */
+Test(model, spool_leaves_files_alone)
+{
+    char *const dir = mk_tmpdir(), *const path = mk_path(dir, "m");
+    struct model m;
+    struct err e = {0};
+    struct buf b = mk_safetensors(two, 2, NULL);
+    mk_write(path, b.s, b.n);
+    setenv("TMPDIR", "/no/such/place", 1);
+    cr_assert_eq(model_open_spooled(&m, path, &e), 0, "%s", e.msg);
+    cr_assert(m.random);
+    model_close(&m);
+    free(path);
+    buf_free(&b);
+    unsetenv("TMPDIR");
+    mk_rmdir(dir);
 }
 
 Test(model, file_that_shrinks_names_the_tensor)
