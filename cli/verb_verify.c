@@ -187,8 +187,8 @@ static int print_table(const struct error_report *r, const struct error_sums *al
 static int judge(const struct error_report *r, const struct limits *l, bool require_exact, struct err *e)
 {
     if (r->nonly_a)
-        return err_set(e, ERR_NO, "%zu tensor%s of the reference missing, the first is '%s'", r->nonly_a,
-                       r->nonly_a == 1 ? " is" : "s are", r->only_a[0]);
+        return err_set(e, ERR_NO, "%zu tensor%s of the reference %s missing, the first is '%s'", r->nonly_a,
+                       r->nonly_a == 1 ? "" : "s", r->nonly_a == 1 ? "is" : "are", r->only_a[0]);
     for (size_t i = 0; i < r->n; i++) {
         const struct tensor_error *t = &r->t[i];
         int k = broken(t, l);
