@@ -89,23 +89,21 @@ static int refuse_nan(const struct op *op, const struct panel *p, struct err *e)
 
 /* ---- scales ------------------------------------------------------------------ */
 
-/* Second-level scale of NVFP4: with it the largest block scale becomes 448. What is stored may be its inverse; what is
- * used is what is stored (numbers of Model Optimizer and compressed-tensors). */
+/* Second-level scale of NVFP4: with it the largest block scale becomes 448 (Model Optimizer and compressed-tensors). */
 struct global {
-    float stored;
-    double scale;
+    float stored; /* multiplies, or divides */
+    bool divides;
 };
 
 static struct global global_of(float amax, const struct num *elem, bool divides)
 {
     const float top = elem->max * num_e4m3.max;
-    struct global g = {1, 1};
+    struct global g = {1, divides};
     if (amax > 0) {
         g.stored = divides ? top / amax : amax / top;
         if (g.stored < 0x1p-126f || isinf(g.stored))
             g.stored = divides ? 0x1p126f : 0x1p-126f;
     }
-    g.scale = divides ? 1 / (double)g.stored : (double)g.stored;
     return g;
 }
 
@@ -133,9 +131,10 @@ static int derive(const struct op *op, const float *amax, size_t n, const struct
         if (type == DT_COUNT) {
             s->value[i] = 1;
         } else if (type == DT_F8_E4M3) {
-            uint8_t code = e4m3_encode((float)((double)(amax[i] / elem->max) / g->scale), OVERFLOW_SATURATE);
+            const double want = (double)(amax[i] / elem->max), global = (double)g->stored;
+            uint8_t code = e4m3_encode((float)(g->divides ? want * global : want / global), OVERFLOW_SATURATE);
             s->stored[i] = amax[i] == 0 ? 0x38 : code ? code : 1; /* 1.0 for zeros; no block is scaled by 0 */
-            s->value[i] = (float)((double)e4m3_decode(s->stored[i]) * g->scale);
+            s->value[i] = scale_with_global(e4m3_decode(s->stored[i]), g->stored, g->divides);
         } else if (to->rule_f32) {
             s->value[i] = to->rule_f32->scale(amax[i]);
             if (type != DT_F32 && narrow_scale(op, type, &s->value[i], e))

@@ -117,12 +117,12 @@ static struct place place_of(const struct values *v, uint64_t batch, uint64_t r,
     return p;
 }
 
-static double global_of(const struct values *v, uint64_t batch)
+static float global_of(const struct values *v, uint64_t batch)
 {
     if (!v->side[SIDE_GLOBAL])
         return 1;
     const struct tensor *t = &v->model->t[v->group->of[PART_GLOBAL]];
-    return (double)scale_value(v->side[SIDE_GLOBAL], t->dtype, tensor_elems(t) == 1 ? 0 : batch);
+    return scale_value(v->side[SIDE_GLOBAL], t->dtype, tensor_elems(t) == 1 ? 0 : batch);
 }
 
 static float scale_at(const struct values *v, uint64_t i)
@@ -132,9 +132,14 @@ static float scale_at(const struct values *v, uint64_t i)
     return scale_value(v->side[SIDE_SCALE], scale_type(v->model->t[v->group->of[PART_SCALE]].dtype, v->group->scheme), i);
 }
 
-static double with_global(const struct values *v, double scale, double global)
+float scale_with_global(float scale, float global, bool divides)
 {
-    return v->group->global_divides ? scale / global : scale * global;
+    return divides ? scale / global : scale * global;
+}
+
+static double used(const struct values *v, float scale, float global)
+{
+    return (double)scale_with_global(scale, global, v->group->global_divides);
 }
 
 /* The code that stands for zero in block (row, i) of the scales. */
@@ -199,16 +204,16 @@ static int32_t order_at(const struct values *v, uint64_t c)
 }
 
 /* Columns [col, col + cols) of codes q; each column's block is looked up when an order says which it is. */
-static void exact_run(const struct values *v, const struct place *p, double global, uint64_t col, uint64_t cols,
+static void exact_run(const struct values *v, const struct place *p, float global, uint64_t col, uint64_t cols,
                       const uint8_t *q, const struct values_row *w, double *out)
 {
     const uint64_t base = p->row * p->cols;
     for (uint64_t c = 0; v->side[SIDE_ORDER] && c < cols; c++) {
         const uint64_t i = (uint64_t)order_at(v, col + c);
-        out[c] = ((double)v->code[q[c]] - point_at(v, p, i)) * with_global(v, (double)scale_at(v, base + i), global);
+        out[c] = ((double)v->code[q[c]] - point_at(v, p, i)) * used(v, scale_at(v, base + i), global);
     }
     for (uint64_t c = 0, b = 0; !v->side[SIDE_ORDER] && c < cols; b++) {
-        const double scale = with_global(v, (double)w->scale[b], global);
+        const double scale = used(v, w->scale[b], global);
         const int point = point_at(v, p, p->first - base + b);
         for (uint64_t end = min_u64(c + p->block, cols); c < end; c++)
             out[c] = ((double)v->code[q[c]] - point) * scale;

@@ -46,8 +46,8 @@ struct values_row values_row_memory(void *p, uint64_t cols);
 int values_row(const struct values *v, const struct kern *k, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols,
                const uint8_t *in, enum values_round round, bool check, const struct values_row *w, float *out,
                bool *clean, struct err *e) MUST_USE;
-/* The exact values of the same row in double precision (a product of code, scale and second-level scale has at most 52
- * bits; a second-level scale that divides is rounded once). Quantized weights only, after values_row. */
+/* The exact values of the same row in double precision (code and scale have at most 28 bits together). Quantized
+ * weights only, after values_row. */
 void values_exact(const struct values *v, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols, const uint8_t *in,
                   const struct values_row *w, double *out);
 /* One byte per code: the codes of a row as they would be in a tensor of their own type. */
@@ -58,6 +58,9 @@ void values_codes(const struct view *view, const uint8_t *in, uint64_t cols, uin
 float scale_value(const uint8_t *p, enum dtype t, uint64_t i);
 /* The type of a scale tensor with this dtype: U8 may hold codes of either kind. */
 enum dtype scale_type(enum dtype t, const struct scheme *s);
+/* A scale with the second-level one of its tensor, as it is used: the product or quotient in F32 (modelopt,
+ * qtensor/nvfp4_tensor.py; compressed-tensors, quantization/lifecycle/forward_helpers.py). */
+float scale_with_global(float scale, float global, bool divides);
 /* The value x, rounded to odd. */
 float round_to_odd(double x);
 

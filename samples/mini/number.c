@@ -234,9 +234,7 @@ void quantized_free(struct quantized *q)
     free(q->zero);
 }
 
-/* A product has at most 4 + 4 + 24 bits, which double holds; a quotient of such a
- * product by 24 bits lies too far from the middle of two floats for its rounding to
- * double to matter. */
+/* The scale that is used is a float, with the global one in it; code times scale is exact in double. */
 void dequantize(const struct scheme *s, const struct quantized *q, float *out)
 {
     const uint64_t down = s->rows ? s->rows : q->rows, across = s->cols ? s->cols : q->cols;
@@ -245,6 +243,7 @@ void dequantize(const struct scheme *s, const struct quantized *q, float *out)
     for (uint64_t r = 0; r < q->rows; r++)
         for (uint64_t c = 0; c < q->cols; c++) {
             const uint64_t b = r / down * q->block_cols + c / across, i = r * q->cols + c;
-            out[i] = (float)(decode(s, q->code[i], q->zero[b]) * q->scale[b] * up / below);
+            const float scale = (float)(q->scale[b] * up / below);
+            out[i] = (float)(decode(s, q->code[i], q->zero[b]) * (double)scale);
         }
 }

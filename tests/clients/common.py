@@ -204,15 +204,42 @@ def expert_models():
 
 # What a scheme of octavo-schemes(7) is: the type of its elements, and the rows and columns that share a
 # scale (0: all of them). The one place that knows; names() says what there is, and what is missing here
-# fails.
+# fails. No software but Octavo has HiFloat8.
+E4M3, FNUZ = torch.float8_e4m3fn, torch.float8_e4m3fnuz
 SCHEMES = {
-    "fp8-ue8m0-128x128": (torch.float8_e4m3fn, 128, 128),
-    "fp8-f32-128x128": (torch.float8_e4m3fn, 128, 128),
-    "mxfp8": (torch.float8_e4m3fn, 1, 32),
-    "fp8-channel": (torch.float8_e4m3fn, 1, 0),
-    "fp8-tensor": (torch.float8_e4m3fn, 0, 0),
+    "fp8-ue8m0-128x128": (E4M3, 128, 128),
+    "fp8-f32-128x128": (E4M3, 128, 128),
+    "fp8-bf16-128x128": (E4M3, 128, 128),
+    "mxfp8": (E4M3, 1, 32),
+    "fp8-channel": (E4M3, 1, 0),
+    "fp8-tensor": (E4M3, 0, 0),
+    "fp8fnuz-f32-128x128": (FNUZ, 128, 128),
+    "fp8fnuz-ue8m0-128x128": (FNUZ, 128, 128),
+    "fp8fnuz-channel": (FNUZ, 1, 0),
+    "fp8fnuz-tensor": (FNUZ, 0, 0),
+    "mxfp4": ("e2m1", 1, 32),
+    "nvfp4": ("e2m1", 1, 16),
+    "hif8": None,
     "int8-channel": (torch.int8, 1, 0),
+    "int8-g128": (torch.int8, 1, 128),
+    "int8-tensor": (torch.int8, 0, 0),
+    "int4-g128": ("int4", 1, 128),
+    "int4-g32": ("int4", 1, 32),
+    "int4-channel": ("int4", 1, 0),
 }
+PAIRS = {  # the values of codes of 4 bits, of which a byte has two, the even column in its low half
+    "e2m1": [s * x for s in (1.0, -1.0) for x in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)],
+    "int4": [*range(8), *range(-8, 0)],
+}
+
+
+def values(scheme, codes):
+    """The values of a tensor of codes, as F32."""
+    element = SCHEMES[scheme][0]
+    if isinstance(element, torch.dtype):
+        return codes.view(element).to(torch.float32)
+    both = torch.stack((codes & 15, codes >> 4), -1).reshape(*codes.shape[:-1], -1)
+    return torch.tensor(PAIRS[element], dtype=torch.float32)[both.to(torch.long)]
 
 
 def power(code):
@@ -223,7 +250,8 @@ def power(code):
 def spread(scheme, scale, shape):
     """A scale tensor as F32, repeated so that there is one for every element of a weight."""
     _, rows, cols = SCHEMES[scheme]
-    s = power(scale) if scale.element_size() == 1 else scale.to(torch.float32)
+    is_power = scale.dtype in (torch.uint8, torch.float8_e8m0fnu)
+    s = power(scale) if is_power else scale.to(torch.float32)
     s = s.reshape(-(-shape[0] // rows) if rows else 1, -(-shape[1] // cols) if cols else 1)
     s = s.repeat_interleave(rows or shape[0], 0).repeat_interleave(cols or shape[1], 1)
     return s[: shape[0], : shape[1]]

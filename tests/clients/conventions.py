@@ -25,8 +25,10 @@ from common import (
     path,
     read,
     run,
+    skip,
     spread,
     story,
+    values,
 )
 from compressed_tensors.entrypoints.convert.converters import (
     CompressedTensorsDequantizer,
@@ -139,16 +141,25 @@ def fp8_converter(case):
     )
 
 
+def ct_kinds(case):
+    """The types in which compressed-tensors gives the product: it multiplies in that of the scales, and FP4
+    is BF16 with a second-level scale there."""
+    bf16 = case.scheme == "nvfp4" or "-bf16-" in case.scheme
+    return {k: t for k, t in DTYPES.items() if t == torch.bfloat16 or not bf16}
+
+
 def ct_converter(case):
     """compressed-tensors' converter of its own formats: config_groups, ignore and format as it reads them.
     It takes every weight for one of a Linear, so it must be told of norms, whoever wrote the checkpoint."""
     converted(
-        case, lambda dtype: CompressedTensorsDequantizer(case.folder, ignore=["re:.*norm$"], dtype=dtype)
+        case,
+        lambda dtype: CompressedTensorsDequantizer(case.folder, ignore=["re:.*norm$"], dtype=dtype),
+        ct_kinds(case),
     )
 
 
-def converted(case, make):
-    for kind, dtype in DTYPES.items():
+def converted(case, make, kinds=DTYPES):
+    for kind, dtype in kinds.items():
         converter = make(dtype)
         got, want = converter.validate(read(case.folder)), read(case.plain(kind))
         # What was not quantized stays in its own type there; octavo dequantize widens it.
@@ -160,7 +171,7 @@ def converted(case, make):
 
 def transformers_ct(case):
     """from_pretrained that dequantizes through compressed-tensors."""
-    for kind, dtype in DTYPES.items():
+    for kind, dtype in ct_kinds(case).items():
         model, wrong = load(case.folder, dtype, quantization_config=CompressedTensorsConfig(dequantize=True))
         compare(case, "transformers, dequantize=True", model, kind, dtype, wrong)
 
@@ -171,14 +182,15 @@ def transformers_ct_served(case):
     BF16 here and power-of-two ones are not."""
     model, wrong = load(case.folder, torch.bfloat16)
     served = logits(model, TEXT)  # decompresses
-    tensors, found = case.scales()
-    want, exact = read(case.plain("bf16")), True
-    for n, s in found.items():
-        s = spread(case.scheme, tensors[s], tensors[n].shape)
-        exact = exact and torch.equal(s, s.to(torch.bfloat16).to(torch.float32))
-        if not exact:
-            want[n] = tensors[n].to(torch.bfloat16) * s.to(torch.bfloat16)
-    got = {n: p for n, p in model.named_parameters() if not n.endswith("_scale")}
+    tensors, (want, wide), exact = read(case.folder), (read(case.plain(kind)) for kind in ("bf16", "f32")), True
+    for n in sorted(n for n in want if n + "_scale" in tensors and n + "_global_scale" not in tensors):
+        s = spread(case.scheme, tensors[n + "_scale"], want[n].shape)
+        if torch.equal(s, s.to(torch.bfloat16).to(torch.float32)):
+            continue
+        exact = False
+        codes = tensors[n].to(torch.float32) if n in tensors else (wide[n] / s).round()
+        want[n] = codes.to(torch.bfloat16) * s.to(torch.bfloat16)
+    got = {n: p for n, p in model.named_parameters() if not n.endswith(("_scale", "_shape"))}
     wrong += differences(got, want)
     what = "equal to octavo dequantize" if exact else "equal but for scales rounded to BF16 by the loader"
     check(f"{case.name}: transformers as served: weights {what}", wrong)
@@ -206,14 +218,18 @@ def formula(case):
     """The formula of octavo-schemes(7) in torch, on the tensors as they lie in the file."""
     tensors, found = case.scales()
     for kind, dtype in DTYPES.items():
-        want, scales = read(case.plain(kind)), set()
+        want, parts = read(case.plain(kind)), set()
         got = {}
         for n, s in found.items():
-            scales |= {s, n + "_offset"}
-            offset = tensors.get(n + "_offset")
-            value = tensors[n].to(torch.float32) - (0 if offset is None else offset)
-            got[n] = (value * spread(case.scheme, tensors[s], tensors[n].shape)).to(dtype)
-        got |= {n: t.to(want[n].dtype) for n, t in tensors.items() if n not in scales and n not in got}
+            parts |= {s, n + "_offset", n + "_scale_2"}
+            value, scale = values(case.scheme, tensors[n]), tensors[s]
+            if n + "_offset" in tensors:
+                value = value - tensors[n + "_offset"]
+            scale = spread(case.scheme, scale, value.shape)
+            if n + "_scale_2" in tensors:
+                scale = scale * tensors[n + "_scale_2"]
+            got[n] = (value * scale).to(dtype)
+        got |= {n: t.to(want[n].dtype) for n, t in tensors.items() if n not in parts and n not in got}
         check(f"{case.name}: codes times scales, {kind}: weights", differences(got, want))
 
 
@@ -225,6 +241,11 @@ ASCEND = {
         {"weight": torch.int8, "weight_scale": torch.float32, "weight_offset": torch.float32},
         lambda k: 1,
     ),
+    "WFP8AFP8_DYNAMIC": (
+        {"weight": torch.float8_e4m3fn, "weight_scale": torch.float32, "weight_offset": torch.float32},
+        lambda k: 1,
+    ),
+    "W4A8_MXFP": ({"weight": torch.uint8, "weight_scale": torch.uint8}, lambda k: k // 32),
 }
 
 
@@ -241,8 +262,8 @@ def ascend_description(case):
         for part, dtype in parts.items():
             name = n.removesuffix("weight") + part
             want[name] = kind
-            rows, k = tensors[n].shape
-            shape = [rows, k if part == "weight" else columns(k)]
+            rows, k = values(case.scheme, tensors[n]).shape
+            shape = list(tensors[n].shape) if part == "weight" else [rows, columns(k)]
             if name not in tensors or tensors[name].dtype != dtype or list(tensors[name].shape) != shape:
                 wrong.append(f"{name} is not {dtype} {shape}")
     wrong += [f"{n} is '{said.get(n)}', not '{want.get(n)}'" for n in sorted(want) if said.get(n) != want[n]]
@@ -268,6 +289,13 @@ CLIENTS = {
         transformers_ct_served: ("even",),
     },
     "ascend-v1": {formula: ALL, ascend_description: ALL},
+    "octavo": {formula: ALL},
+}
+# Where a convention has schemes that its clients above do not know: those of other servers.
+SPECIAL = {
+    ("deepseek", "mxfp8"): {formula: ALL},  # quant_method mxfp8, of SGLang
+    ("deepseek", "fp8-tensor"): {formula: ALL},  # quant_method fp8 without blocks, of vLLM
+    ("deepseek-v4", "mxfp4"): {formula: ALL},
 }
 
 
@@ -294,11 +322,14 @@ def main():
         if convention not in CLIENTS:
             check(name, "CLIENTS of tests/clients/conventions.py does not know who reads this convention")
             continue
+        if SCHEMES[scheme] is None:
+            skip(name)
+            continue
         for model, source in models.items():
             failed = counts["not ok"]
             with story(f"{name}, {model}"):
                 case = Case(model, source, scheme, convention)
-                for client, whose in CLIENTS[convention].items():
+                for client, whose in SPECIAL.get((convention, scheme), CLIENTS[convention]).items():
                     if model in whose:
                         with story(f"{name}, {model}: {client.__name__}"):
                             client(case)
