@@ -214,7 +214,7 @@ static int put_results(struct run *r, const struct claim *c, struct work *w, str
         const struct output *o = &r->p->out[op->out[k]];
         if (!x->box.rows)
             continue;
-        struct drain d = {r->sink, r->slot[op->out[k]], o->t.dtype, o->t.stored, tensor_matrix(&o->t)};
+        struct drain d = {r->sink, r->slot[op->out[k]], o->t.dtype, o->t.stored, output_matrix(o)};
         if (op->flat) {
             if (sink_put(r->sink, d.slot, x->box.col, x->p, x->box.cols, e))
                 return -1;

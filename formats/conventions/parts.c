@@ -133,6 +133,8 @@ bool group_fits(const struct model *m, const struct group *g)
      * count: [], [1], [1,1] and [N], [N,1] are all in use. */
     if (!g->scheme->block_cols && tensor_elems(s) == elems)
         return true;
+    if (s->rank == rank + 2 && s->dim[rank - 1] == 1 && s->dim[rank + 1] == 1) /* [.., R, 1, C, 1]: ModelOpt's blocks */
+        return !memcmp(s->dim, want, (rank - 1u) * sizeof *want) && s->dim[rank] == want[rank - 1];
     return s->rank == rank && !memcmp(s->dim, want, rank * sizeof *want);
 }
 
@@ -337,6 +339,32 @@ int one_scheme(const struct out_tensor *t, size_t n, const char *convention, con
         *s = t[i].scheme;
     }
     return 0;
+}
+
+int kinds_of(const struct out_tensor *t, size_t n, struct kind kind[KINDS], size_t *kinds, size_t *most, struct err *e)
+{
+    *kinds = *most = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = 0;
+        if (t[i].part != PART_WEIGHT)
+            continue;
+        while (k < *kinds && (kind[k].s != t[i].scheme || kind[k].a != t[i].activation))
+            k++;
+        if (k == KINDS)
+            return err_set(e, ERR_USAGE, "more than %d schemes in one model", KINDS);
+        if (k == *kinds)
+            kind[(*kinds)++] = (struct kind){t[i].scheme, t[i].activation, 0};
+        kind[k].n++;
+    }
+    for (size_t k = 0; k < *kinds; k++)
+        *most = kind[k].n > kind[*most].n ? k : *most;
+    return 0;
+}
+
+json_t *module_string(const char *weight)
+{
+    size_t n = ends_at(weight, ".weight");
+    return json_stringn(weight, n == SIZE_MAX ? strlen(weight) : n);
 }
 
 /* ---- modules that were kept --------------------------------------------------- */
