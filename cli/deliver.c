@@ -247,8 +247,9 @@ static bool is_companion(const struct job *j, const char *name)
         if (!fnmatch(never[i], name, 0))
             return false;
     const struct convention *c = j->plan.group.convention;
-    const bool same = !j->want.to && j->want.plain == DT_COUNT, ours = c && c->description_name && !strcmp(c->description_name, name);
-    return !is_description(name) || (same && !ours);
+    const bool same = !j->want.to && j->want.plain == DT_COUNT;
+    const bool written = c && c->description_name && !strcmp(c->description_name, name);
+    return !is_description(name) || (same && !written);
 }
 
 /* Remembers a file that was written, for deliver_undo. */

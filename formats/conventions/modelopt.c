@@ -5,7 +5,7 @@
  *     FP8_PER_CHANNEL_PER_TOKEN       F8_E4M3 [N, K]    F32 [N]
  *     FP8_PB_WO, FP8_PB_REAL          F8_E4M3 [N, K]    F32 [N/128, 1, K/128, 1]
  *     MXFP8                           F8_E4M3 [N, K]    U8 codes [N, K/32]
- *     NVFP4, W4A16_NVFP4, NVFP4_AWQ   U8 [N, K/2]       F8_E4M3 [N, K/16]; X.weight_scale_2 F32 [], which multiplies
+ *     NVFP4, W4A16_NVFP4, NVFP4_AWQ   U8 [N, K/2]       F8_E4M3 [N, K/16]; X.weight_scale_2 F32 [] multiplies
  *     W4A8_NVFP4_FP8                  U8 [N, K/2]       the same in groups of 32
  *     W4A8_MXFP4_FP8, MXFP4           U8 [N, K/2]       U8 codes [N, K/32]
  *     W8A8_SQ_PER_CHANNEL, W8A16      I8 [N, K]         F32 [N]
@@ -19,8 +19,8 @@
  * Not read: int4 (W4A16_AWQ, W4A8_AWQ: two rows share a byte), and weights whose
  * activations are rescaled (X.pre_quant_scale) or that a second product corrects.
  *
- * Source: NVIDIA/Model-Optimizer 0.47, torch/export/{quant_utils,unified_export_hf,convert_hf_config}.py and what its
- * exporter writes.  This file reads; modelopt_write.c writes. */
+ * Source: NVIDIA/Model-Optimizer 0.47, torch/export/{quant_utils,unified_export_hf,convert_hf_config}.py
+ * and what its exporter writes.  This file reads; modelopt_write.c writes. */
 #include "formats/conventions/modelopt.h"
 
 #include <stdlib.h>
@@ -31,20 +31,22 @@
 #define STATIC (1u << ACTIVATION_STATIC)
 #define NONE (1u << ACTIVATION_NONE)
 
+#define E4M3 .elem = DT_F8_E4M3
+#define MX .scale = DT_F8_E8M0, .rows = 1, .cols = 32
 #define NVFP4(group) .elem = DT_F4, .scale = DT_F8_E4M3, .rows = 1, .cols = group, .two_level = true
 
 const struct modelopt_algo modelopt_algos[] = {
-    {.name = "FP8", .elem = DT_F8_E4M3, .scale = DT_F32, .writes = DYNAMIC | STATIC, .inputs = 8, .grouped = true},
-    {.name = "FP8_PER_CHANNEL_PER_TOKEN", .elem = DT_F8_E4M3, .scale = DT_F32, .rows = 1, .writes = DYNAMIC, .inputs = 8},
-    {.name = "FP8_PB_WO", .elem = DT_F8_E4M3, .scale = DT_F32, .rows = 128, .cols = 128},
-    {.name = "FP8_PB_REAL", .elem = DT_F8_E4M3, .scale = DT_F32, .rows = 128, .cols = 128},
-    {.name = "MXFP8", .elem = DT_F8_E4M3, .scale = DT_F8_E8M0, .rows = 1, .cols = 32, .writes = DYNAMIC, .inputs = 8},
+    {.name = "FP8", E4M3, .scale = DT_F32, .writes = DYNAMIC | STATIC, .inputs = 8, .grouped = true},
+    {.name = "FP8_PER_CHANNEL_PER_TOKEN", E4M3, .scale = DT_F32, .rows = 1, .writes = DYNAMIC, .inputs = 8},
+    {.name = "FP8_PB_WO", E4M3, .scale = DT_F32, .rows = 128, .cols = 128},
+    {.name = "FP8_PB_REAL", E4M3, .scale = DT_F32, .rows = 128, .cols = 128},
+    {.name = "MXFP8", E4M3, MX, .writes = DYNAMIC, .inputs = 8},
     {.name = "NVFP4", NVFP4(16), .writes = STATIC, .inputs = 4, .grouped = true},
     {.name = "W4A16_NVFP4", NVFP4(16), .writes = NONE, .grouped = true},
     {.name = "NVFP4_AWQ", NVFP4(16)},
     {.name = "W4A8_NVFP4_FP8", NVFP4(32)},
-    {.name = "W4A8_MXFP4_FP8", .elem = DT_F4, .scale = DT_F8_E8M0, .rows = 1, .cols = 32, .writes = DYNAMIC, .inputs = 8},
-    {.name = "MXFP4", .elem = DT_F4, .scale = DT_F8_E8M0, .rows = 1, .cols = 32},
+    {.name = "W4A8_MXFP4_FP8", .elem = DT_F4, MX, .writes = DYNAMIC, .inputs = 8},
+    {.name = "MXFP4", .elem = DT_F4, MX},
     {.name = "W8A8_SQ_PER_CHANNEL", .elem = DT_I8, .scale = DT_F32, .rows = 1},
     {.name = "W8A16", .elem = DT_I8, .scale = DT_F32, .rows = 1},
 };
@@ -57,8 +59,8 @@ static const char *const changes[] = {".pre_quant_scale", ".svdquant_lora_a", ".
 
 const struct scheme *modelopt_scheme(const struct modelopt_algo *a, uint32_t group, enum dtype t)
 {
-    struct scheme s = {.elem = a->elem, .scale = a->scale, .block_rows = a->rows, .block_cols = a->cols,
-                       .two_level = a->two_level};
+    struct scheme s = {.elem = a->elem, .scale = a->scale, .block_rows = a->rows, .block_cols = a->cols};
+    s.two_level = a->two_level;
     if (a->scale == DT_F32 && scale_is_value(t))
         s.scale = t;
     if (group && a->rows == 1 && a->cols)
@@ -116,14 +118,16 @@ static int check_algo(const json_t *config, const char *name, const char *layer,
 
 static int check(const void *config, struct err *e)
 {
-    const json_t *q = declared(config), *mirror = mirrored(config), *layers = json_object_get(q, "quantized_layers");
-    const char *layer, *algo = config_string(q, "quant_algo"), *other = config_string(mirror, "quant_algo");
+    const json_t *q = declared(config), *layers = json_object_get(q, "quantized_layers");
+    const char *algo = config_string(q, "quant_algo"), *other = config_string(mirrored(config), "quant_algo");
+    const char *layer;
     json_t *value;
     if (!q)
-        return err_set(e, ERR_INPUT, MODELOPT_DESCRIPTION " is missing, and config.json does not say quant_method "
-                       "\"modelopt\"");
+        return err_set(e, ERR_INPUT, MODELOPT_DESCRIPTION " is missing, and config.json does not say "
+                       "quant_method \"modelopt\"");
     if (*other && strcasecmp(algo, other))
-        return err_set(e, ERR_INPUT, "quant_algo is '%s' in " MODELOPT_DESCRIPTION " and '%s' in config.json", algo, other);
+        return err_set(e, ERR_INPUT, "quant_algo is '%s' in " MODELOPT_DESCRIPTION " and '%s' in config.json",
+                       algo, other);
     if (!is_mixed(q))
         return check_algo(config, algo, "", e);
     if (!json_is_object(layers))
@@ -134,8 +138,8 @@ static int check(const void *config, struct err *e)
     return 0;
 }
 
-/* The entry of quantized_layers for weight `name`: that of its module, else of the next module above it that has one
- * (experts are listed as one). *out NULL: there is none. */
+/* The entry of quantized_layers for weight `name`: that of its module, else of the next module above it that
+ * has one (experts are listed as one). *out NULL: there is none. */
 static int find_layer(const json_t *q, const char *name, const json_t **out, struct err *e)
 {
     char *module = part_name(name, ".", NULL, e), *end;
@@ -175,8 +179,8 @@ static int refuse_changes(const struct model *m, const struct group *g, struct e
     size_t i;
     int found = part_find_any(m, g->name, changes, &i, e);
     return found <= 0 ? found
-         : err_set(e, ERR_INPUT, "tensor '%s' changes what '%s' is multiplied with (AWQ, SmoothQuant, SVDQuant): such weights "
-                   "are not read by this version", m->t[i].name, g->name);
+         : err_set(e, ERR_INPUT, "tensor '%s' changes what '%s' is multiplied with (AWQ, SmoothQuant, "
+                   "SVDQuant): such weights are not read by this version", m->t[i].name, g->name);
 }
 
 /* The algorithm that is declared for g, and its scheme. */
@@ -189,16 +193,16 @@ static int find_scheme(const struct model *m, const json_t *config, struct group
         return -1;
     const struct modelopt_algo *a = find_algo(config_string(own, "quant_algo"));
     if (!a)
-        return err_set(e, ERR_INPUT, "tensor '%s' is %s with a scale, and %s declares no quant_algo for it", w->name,
-                       dtype_name(w->dtype), file_of(config));
+        return err_set(e, ERR_INPUT, "tensor '%s' is %s with a scale, and %s declares no quant_algo for it",
+                       w->name, dtype_name(w->dtype), file_of(config));
     if (w->dtype != (a->elem == DT_F4 ? DT_U8 : a->elem))
         return err_set(e, ERR_INPUT, "tensor '%s' is %s, but %s calls it '%s'", w->name, dtype_name(w->dtype),
                        file_of(config), a->name);
     if (read_group(own, g->name, &group, e))
         return -1;
     g->scheme = modelopt_scheme(a, group, m->t[g->of[PART_SCALE]].dtype);
-    return g->scheme ? 0 : err_set(e, ERR_INPUT, "tensor '%s': '%s' in groups of %u is no scheme of this version", w->name,
-                                   a->name, group);
+    return g->scheme ? 0 : err_set(e, ERR_INPUT, "tensor '%s': '%s' in groups of %u is no scheme of this "
+                                   "version", w->name, a->name, group);
 }
 
 static int pair(struct model *m, const void *config, size_t i, struct group *g, struct err *e)

@@ -19,7 +19,7 @@ struct modelopt_algo {
 extern const struct modelopt_algo modelopt_algos[];
 extern const size_t modelopt_algo_count;
 
-/* The scheme of algorithm a, with blocks of 1 x group when group is not 0, for scales in a tensor of type t. */
+/* The scheme of algorithm a, in groups of `group` when that is not 0, its scales in a tensor of type t. */
 const struct scheme *modelopt_scheme(const struct modelopt_algo *a, uint32_t group, enum dtype t);
 
 bool modelopt_accepts(const struct scheme *s, enum activation a);

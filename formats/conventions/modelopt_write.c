@@ -24,21 +24,24 @@ bool modelopt_accepts(const struct scheme *s, enum activation a)
 }
 
 /* Scales of a matrix have the shapes of ModelOpt's tensors: [] and [N]; those of a stack follow ours. */
-int modelopt_outputs(const struct weight *w, struct arena *mem, struct out_tensor out[OUT_PARTS], size_t *n, struct err *e)
+int modelopt_outputs(const struct weight *w, struct arena *mem, struct out_tensor out[OUT_PARTS], size_t *n,
+                     struct err *e)
 {
     struct outputs o = {w, mem, out, n, e};
     const struct modelopt_algo *a = find_row(w->scheme, w->activation);
     const bool named = name_ends(w->name, ".weight");
-    const char *scale = named ? "_scale" : "_weight_scale";
+    const char *scale = named ? "_scale" : "_weight_scale", *global = named ? "_scale_2" : "_weight_scale_2";
     if (!a)
         return err_set(e, ERR_USAGE, "modelopt has no quant_algo for scheme %s", w->scheme->name);
-    if (a->elem == DT_F4 ? put_weight(&o, NULL, PACK_BYTES, DT_U8) : put_weight(&o, NULL, PACK_PLAIN, a->elem))
+    const bool four = a->elem == DT_F4;
+    if (put_weight(&o, NULL, four ? PACK_BYTES : PACK_PLAIN, four ? DT_U8 : a->elem))
         return -1;
     const enum dtype type = a->scale == DT_F8_E8M0 ? DT_U8 : a->scale;
-    if (a->cols || w->rank > 2 ? put_scale(&o, scale, type) : put_part(&o, PART_SCALE, scale, type, (uint8_t)a->rows, w->dim))
+    if (a->cols || w->rank > 2 ? put_scale(&o, scale, type)
+                               : put_part(&o, PART_SCALE, scale, type, (uint8_t)a->rows, w->dim))
         return -1;
-    if (a->two_level && (w->rank > 2 ? put_global(&o, named ? "_scale_2" : "_weight_scale_2", false)
-                                     : put_part(&o, PART_GLOBAL, named ? "_scale_2" : "_weight_scale_2", DT_F32, 0, NULL)))
+    if (a->two_level && (w->rank > 2 ? put_global(&o, global, false)
+                                     : put_part(&o, PART_GLOBAL, global, DT_F32, 0, NULL)))
         return -1;
     return w->activation == ACTIVATION_STATIC
                ? put_part(&o, PART_AUX, named ? ".input_scale" : "_input_scale", DT_F32, 0, NULL) : 0;
@@ -62,14 +65,18 @@ static int by_name(const void *a, const void *b)
     return strcmp((*x)->weight, (*y)->weight);
 }
 
-static const struct modelopt_algo *algo_of(const struct out_tensor *t) { return find_row(t->scheme, t->activation); }
+static const struct modelopt_algo *algo_of(const struct out_tensor *t)
+{
+    return find_row(t->scheme, t->activation);
+}
 
 /* One bias among the scales makes the cache affine. */
 static const char *cache_type(const struct out_tensor *t, const char *before)
 {
     if (t->scheme->elem != DT_F4)
         return t->scheme->elem == DT_I8 ? "INT8" : "FP8";
-    return name_ends(t->name, "_bias") || (before && !strcmp(before, "NVFP4_AFFINE")) ? "NVFP4_AFFINE" : "NVFP4";
+    const bool affine = name_ends(t->name, "_bias") || (before && !strcmp(before, "NVFP4_AFFINE"));
+    return affine ? "NVFP4_AFFINE" : "NVFP4";
 }
 
 static void release(struct said *s)
@@ -197,7 +204,8 @@ static json_t *config_groups(bool *ok, const struct said *s)
         json_t *names = json_array();
         char name[32];
         for (size_t i = 0; i < s->n; i++)
-            if (algo_of(s->w[i]) == &modelopt_algos[k] && json_array_append_new(names, module_string(s->w[i]->weight)))
+            if (algo_of(s->w[i]) == &modelopt_algos[k]
+                && json_array_append_new(names, module_string(s->w[i]->weight)))
                 *ok = false;
         snprintf(name, sizeof name, "group_%zu", groups);
         if (json_array_size(names)) {
@@ -217,8 +225,10 @@ int modelopt_config(void *root, const struct out_tensor *t, size_t n, struct err
     if (gather(t, n, &s, e))
         return -1;
     json_t *q = json_object();
-    if (s.all && s.all->grouped)
-        put(&ok, q, "config_groups", json_pack("{so}", "group_0", config_group(&ok, s.all, json_pack("[s]", "Linear"))));
+    if (s.all && s.all->grouped) {
+        json_t *one = config_group(&ok, s.all, json_pack("[s]", "Linear"));
+        put(&ok, q, "config_groups", json_pack("{so}", "group_0", one));
+    }
     if (s.mixed) {
         put(&ok, q, "config_groups", config_groups(&ok, &s));
         put(&ok, q, "quantized_layers", layers(&ok, &s));

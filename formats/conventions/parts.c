@@ -163,6 +163,21 @@ static int check_part(const struct model *m, const struct group *g, enum part p,
                    (unsigned long long)elems, what);
 }
 
+/* Zero points are a byte per scale, or, where codes are bits of words, words along the rows of the scales. */
+static int check_points(const struct model *m, const struct group *g, struct err *e)
+{
+    const struct tensor *t = &m->t[g->of[PART_POINT]];
+    const struct matrix x = view_matrix(&g->view);
+    uint64_t rows, cols;
+    scheme_scale_shape(g->scheme, x.rows, x.cols, &rows, &cols);
+    if (g->view.packing == PACK_WORDS && t->dtype == DT_I32)
+        rows = rows / 32 * g->scheme->bits + ceil_div(rows % 32 * g->scheme->bits, 32);
+    else if (t->dtype != DT_I8 && t->dtype != DT_U8)
+        return err_set(e, ERR_INPUT, "tensor '%s' is %s, which is no dtype for the zero points of '%s'", t->name,
+                       dtype_name(t->dtype), g->name);
+    return check_part(m, g, PART_POINT, x.batch * rows * cols, "zero points", e);
+}
+
 int group_check(const struct model *m, const struct group *g, struct err *e)
 {
     char ws[176], ss[176], need[176], r[16], c[16];
@@ -173,6 +188,8 @@ int group_check(const struct model *m, const struct group *g, struct err *e)
         return -1;
     if (g->of[PART_SCALE] == NO_TENSOR)
         return 0;
+    if (g->of[PART_POINT] != NO_TENSOR && check_points(m, g, e))
+        return -1;
     const struct tensor *s = &m->t[g->of[PART_SCALE]];
     if (!group_fits(m, g)) {
         struct tensor want = {.rank = 0};

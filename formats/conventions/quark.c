@@ -6,7 +6,7 @@
  *     fp8_e4m3 per_group, block  F8_E4M3 [N, K]      [N/R, K/C], U8 codes with scale_format e8m0
  *     int8 per_tensor, _channel  I8      [N, K]      [] or [N]; X.weight_zero_point I8, zeros when symmetric
  *     fp4 per_group              U8      [N, K/2]    U8 codes [N, K/32]
- *     fp4 per_group and fp8_e4m3 U8      [N, K/2]    F8_E4M3 [N, K/16]; X.weight_scale_2 F32 [], which multiplies
+ *     fp4 per_group and fp8_e4m3 U8      [N, K/2]    F8_E4M3 [N, K/16]; X.weight_scale_2 F32 [] multiplies
  *
  * Scales have the type of the model.  Activations of fixed scale have an X.input_scale,
  * quantized KV caches k_proj.output_scale and v_proj.output_scale.  config.json says it
@@ -16,8 +16,8 @@
  * Not read: int4 and int8 in groups, which lie transposed ([K, N/8], in the order of
  * AWQ), fp6, and weights of a rotated basis (X.input_rotation).
  *
- * Source: amd-quark 0.13, quark/torch/export and quantization/config/config.py, and what its exporter writes;
- * vllm-project/vllm layers/quantization/quark for what a server needs. */
+ * Source: amd-quark 0.13, quark/torch/export and quantization/config/config.py, and what its exporter
+ * writes; vllm-project/vllm layers/quantization/quark for what a server needs. */
 #include "formats/conventions/parts.h"
 
 #include <fnmatch.h>
@@ -90,10 +90,11 @@ static bool read_blocks(const json_t *x, struct scheme *s)
     if (!strcmp(how, "per_channel"))
         return axis == 0;
     if (!strcmp(how, "per_group"))
-        return (axis == -1 || axis == 1) && !scheme_int(s) && size_of(json_object_get(x, "group_size"), &s->block_cols);
+        return (axis == -1 || axis == 1) && !scheme_int(s)
+            && size_of(json_object_get(x, "group_size"), &s->block_cols);
     const json_t *block = json_object_get(x, "block_size");
-    return !strcmp(how, "per_block") && json_array_size(block) == 2 && size_of(json_array_get(block, 0), &s->block_rows)
-        && size_of(json_array_get(block, 1), &s->block_cols);
+    return !strcmp(how, "per_block") && json_array_size(block) == 2
+        && size_of(json_array_get(block, 0), &s->block_rows) && size_of(json_array_get(block, 1), &s->block_cols);
 }
 
 /* The scheme that a spec declares, its scales in a tensor of type t; NULL: none of ours. */
@@ -106,13 +107,15 @@ static const struct scheme *read_spec(const json_t *spec, enum dtype t)
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (!strcmp(types[i].name, config_string(x, "dtype")))
             s.elem = types[i].t;
-    if (!strcmp(config_string(x, "scale_format"), "e8m0") || !strcmp(config_string(x, "scale_type"), "float8_e8m0fnu"))
+    if (!strcmp(config_string(x, "scale_format"), "e8m0")
+        || !strcmp(config_string(x, "scale_type"), "float8_e8m0fnu"))
         s.scale = DT_F8_E8M0;
     if (second) { /* the scales are quantized themselves */
         s.two_level = true;
         s.scale = DT_F8_E4M3;
         if (json_array_size(spec) != 2 || strcmp(config_string(second, "dtype"), "fp8_e4m3")
-            || strcmp(config_string(second, "qscheme"), "per_tensor") || !json_is_true(json_object_get(second, "is_scale_quant")))
+            || strcmp(config_string(second, "qscheme"), "per_tensor")
+            || !json_is_true(json_object_get(second, "is_scale_quant")))
             return NULL;
     }
     s.zero_point = s.elem == DT_I8 && json_is_false(json_object_get(x, "symmetric"));
@@ -125,8 +128,8 @@ static int refuse_rotation(const struct model *m, const struct group *g, struct 
     size_t i;
     int found = part_find(m, g->name, ".input_rotation", &i, e);
     return found <= 0 ? found
-         : err_set(e, ERR_INPUT, "tensor '%s' rotates what '%s' is multiplied with: such weights are not read by this version",
-                   m->t[i].name, g->name);
+         : err_set(e, ERR_INPUT, "tensor '%s' rotates what '%s' is multiplied with: such weights are not read "
+                   "by this version", m->t[i].name, g->name);
 }
 
 static int find_scheme(const struct model *m, const json_t *q, struct group *g, struct err *e)
@@ -138,31 +141,25 @@ static int find_scheme(const struct model *m, const json_t *q, struct group *g, 
     first = json_is_array(spec) ? json_array_get(spec, 0) : spec;
     g->scheme = read_spec(spec, m->t[g->of[PART_SCALE]].dtype);
     if (!g->scheme && json_is_object(first))
-        return err_set(e, ERR_INPUT, "tensor '%s': dtype '%s' with qscheme '%s' of config.json is not read by this version",
-                       w->name, config_string(first, "dtype"), config_string(first, "qscheme"));
+        return err_set(e, ERR_INPUT, "tensor '%s': dtype '%s' with qscheme '%s' of config.json is not read by "
+                       "this version", w->name, config_string(first, "dtype"), config_string(first, "qscheme"));
     if (!g->scheme)
-        return err_set(e, ERR_INPUT, "tensor '%s' is %s with a scale, and config.json declares nothing for it", w->name,
-                       dtype_name(w->dtype));
+        return err_set(e, ERR_INPUT, "tensor '%s' is %s with a scale, and config.json declares nothing for it",
+                       w->name, dtype_name(w->dtype));
     if (w->dtype != (g->scheme->elem == DT_F4 ? DT_U8 : g->scheme->elem))
         return err_set(e, ERR_INPUT, "tensor '%s' is %s, but config.json calls it '%s'", w->name, dtype_name(w->dtype),
                        config_string(first, "dtype"));
     return 0;
 }
 
-/* Codes that stand for zero: one per scale; zeros that a symmetric weight has all the same are only checked. */
+/* Codes that stand for zero. Those that a symmetric weight has all the same must be zeros. */
 static int find_points(const struct model *m, struct group *g, struct err *e)
 {
     const enum part part = g->scheme->zero_point ? PART_POINT : PART_ZERO;
-    char a[176], b[176];
     int found = scheme_int(g->scheme) ? group_find(m, g, part, "_zero_point", e) : 0;
-    if (found < 0 || (!found && g->scheme->zero_point))
-        return found ? -1 : err_set(e, ERR_INPUT, "tensor '%s' is declared asymmetric and has no '%s_zero_point'", g->name,
-                                    g->name);
-    const struct tensor *s = &m->t[g->of[PART_SCALE]], *z = found ? &m->t[g->of[part]] : s;
-    if (tensor_elems(z) == tensor_elems(s) && (!found || z->dtype == DT_I8))
-        return 0;
-    return err_set(e, ERR_INPUT, "tensor '%s' is %s %s, but its scale '%s' is %s", z->name, dtype_name(z->dtype),
-                   tensor_shape(z, a), s->name, tensor_shape(s, b));
+    if (found || !g->scheme->zero_point)
+        return found < 0 ? -1 : 0;
+    return err_set(e, ERR_INPUT, "tensor '%s' is declared asymmetric and has no '%s_zero_point'", g->name, g->name);
 }
 
 static int pair(struct model *m, const void *config, size_t i, struct group *g, struct err *e)
@@ -245,7 +242,8 @@ static int outputs(const struct weight *w, struct arena *mem, struct out_tensor 
     const bool matrix = w->rank == 2 && !s->block_cols, fixed = w->activation == ACTIVATION_STATIC;
     if (!row)
         return err_set(e, ERR_USAGE, "quark has no spec for scheme %s", s->name);
-    if (s->elem == DT_F4 ? put_weight(&o, NULL, PACK_BYTES, DT_U8) : put_weight(&o, NULL, PACK_PLAIN, s->elem))
+    const bool four = s->elem == DT_F4;
+    if (put_weight(&o, NULL, four ? PACK_BYTES : PACK_PLAIN, four ? DT_U8 : s->elem))
         return -1;
     if (matrix ? put_part(&o, PART_SCALE, "_scale", s->scale, (uint8_t)s->block_rows, w->dim)
                : put_scale(&o, "_scale", s->block_cols ? DT_U8 : s->scale))
@@ -268,17 +266,18 @@ static json_t *or_null(bool is, json_t *x)
 static json_t *spec_json(const struct spec *s)
 {
     return !s ? json_null() : json_pack("{sn so ss so sb sb sn ss ss ss ss? ss? ss so}", "block_size", "ch_axis",
-        or_null(s->axis != 9, json_integer(s->axis)), "dtype", s->dtype, "group_size", or_null(s->mx, json_integer(32)),
-        "is_dynamic", s->dynamic, "is_scale_quant", 0, "mx_element_dtype", "observer_cls", s->observer, "qscheme", s->qscheme,
-        "round_method", "half_even", "scale_calculation_mode", s->mx ? "even" : NULL, "scale_format", s->mx ? "e8m0" : NULL,
+        or_null(s->axis != 9, json_integer(s->axis)), "dtype", s->dtype,
+        "group_size", or_null(s->mx, json_integer(32)), "is_dynamic", s->dynamic, "is_scale_quant", 0,
+        "mx_element_dtype", "observer_cls", s->observer, "qscheme", s->qscheme, "round_method", "half_even",
+        "scale_calculation_mode", s->mx ? "even" : NULL, "scale_format", s->mx ? "e8m0" : NULL,
         "scale_type", "float", "symmetric", or_null(!s->mx, json_true()));
 }
 
 static json_t *kind_json(const struct kind *k)
 {
     const struct row *r = find_row(k->s, k->a);
-    return json_pack("{sn so sn sn so}", "bias", "input_tensors", spec_json(r->input), "output_tensors", "target_device",
-                     "weight", spec_json(r->weight));
+    return json_pack("{sn so sn sn so}", "bias", "input_tensors", spec_json(r->input), "output_tensors",
+                     "target_device", "weight", spec_json(r->weight));
 }
 
 /* The modules whose weights are not of the largest kind, by name. */
@@ -306,14 +305,17 @@ static int config(void *root, const struct out_tensor *t, size_t n, struct err *
         return -1;
     for (size_t k = 0; k < kinds; k++)
         if (!find_row(kind[k].s, kind[k].a))
-            return err_set(e, ERR_USAGE, "quark has no spec for scheme %s; --convention names another one", kind[k].s->name);
+            return err_set(e, ERR_USAGE, "quark is not written with %s; --convention names another one",
+                           kind[k].s->name);
     json_t *kept = modules_kept(t, n, e);
     if (!kept)
         return -1;
-    json_t *q = json_pack("{sn so s{s[]sfsssssn} so s{} so s{} ss ss sn ss}", "algo_config", "exclude", kept, "export",
-        "kv_cache_group", "min_kv_scale", 0.0, "pack_method", "reorder", "weight_format", "real_quantized",
-        "weight_merge_groups", "global_quant_config", kinds ? kind_json(&kind[most]) : json_null(), "kv_cache_quant_config",
-        "layer_quant_config", kinds > 1 ? layers(t, n, &kind[most], &ok) : json_object(), "layer_type_quant_config",
+    json_t *all = kinds ? kind_json(&kind[most]) : json_null();
+    json_t *other = kinds > 1 ? layers(t, n, &kind[most], &ok) : json_object();
+    json_t *q = json_pack("{sn so s{s[]sfsssssn} so s{} so s{} ss ss sn ss}", "algo_config", "exclude", kept,
+        "export", "kv_cache_group", "min_kv_scale", 0.0, "pack_method", "reorder",
+        "weight_format", "real_quantized", "weight_merge_groups", "global_quant_config", all,
+        "kv_cache_quant_config", "layer_quant_config", other, "layer_type_quant_config",
         "quant_method", "quark", "quant_mode", "eager_mode", "softmax_quant_spec", "version", "0.13");
     if (ok)
         return config_set(root, "quantization_config", q, e);
