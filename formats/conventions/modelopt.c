@@ -3,7 +3,7 @@
  *     quant_algo                      X.weight          X.weight_scale
  *     FP8                             F8_E4M3 [N, K]    F32 []
  *     FP8_PER_CHANNEL_PER_TOKEN       F8_E4M3 [N, K]    F32 [N]
- *     FP8_PB_WO, FP8_PB_REAL          F8_E4M3 [N, K]    F32 [N/128, 1, K/128, 1]
+ *     FP8_PB_WO, _REAL, _BLOCK_SCALES F8_E4M3 [N, K]    F32 [N/128, 1, K/128, 1] or [N/128, K/128]
  *     MXFP8                           F8_E4M3 [N, K]    U8 codes [N, K/32]
  *     NVFP4, W4A16_NVFP4, NVFP4_AWQ   U8 [N, K/2]       F8_E4M3 [N, K/16]; X.weight_scale_2 F32 [] multiplies
  *     W4A8_NVFP4_FP8                  U8 [N, K/2]       the same in groups of 32
@@ -40,6 +40,7 @@ const struct modelopt_algo modelopt_algos[] = {
     {.name = "FP8_PER_CHANNEL_PER_TOKEN", E4M3, .scale = DT_F32, .rows = 1, .writes = DYNAMIC, .inputs = 8},
     {.name = "FP8_PB_WO", E4M3, .scale = DT_F32, .rows = 128, .cols = 128},
     {.name = "FP8_PB_REAL", E4M3, .scale = DT_F32, .rows = 128, .cols = 128},
+    {.name = "FP8_BLOCK_SCALES", E4M3, .scale = DT_F32, .rows = 128, .cols = 128}, /* TensorRT-LLM's word */
     {.name = "MXFP8", E4M3, MX, .writes = DYNAMIC, .inputs = 8},
     {.name = "NVFP4", NVFP4(16), .writes = STATIC, .inputs = 4, .grouped = true},
     {.name = "W4A16_NVFP4", NVFP4(16), .writes = NONE, .grouped = true},

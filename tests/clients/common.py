@@ -212,7 +212,11 @@ SCHEMES = {
     "fp8-channel": (torch.float8_e4m3fn, 1, 0),
     "fp8-tensor": (torch.float8_e4m3fn, 0, 0),
     "int8-channel": (torch.int8, 1, 0),
+    "int8-tensor": (torch.int8, 0, 0),
+    "mxfp4": ("fp4", 1, 32),
+    "nvfp4": ("fp4", 1, 16),  # and a second scale for the matrix, which multiplies
 }
+E2M1 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
 
 
 def power(code):
@@ -223,7 +227,28 @@ def power(code):
 def spread(scheme, scale, shape):
     """A scale tensor as F32, repeated so that there is one for every element of a weight."""
     _, rows, cols = SCHEMES[scheme]
-    s = power(scale) if scale.element_size() == 1 else scale.to(torch.float32)
+    s = power(scale) if scale.dtype in (torch.uint8, torch.float8_e8m0fnu) else scale.to(torch.float32)
     s = s.reshape(-(-shape[0] // rows) if rows else 1, -(-shape[1] // cols) if cols else 1)
     s = s.repeat_interleave(rows or shape[0], 0).repeat_interleave(cols or shape[1], 1)
     return s[: shape[0], : shape[1]]
+
+
+def elements(scheme, weight):
+    """The values of the codes of a weight tensor as F32; two FP4 codes are in a byte, the even column low."""
+    if SCHEMES[scheme][0] != "fp4":
+        return weight.to(torch.float32)
+    return E2M1[torch.stack([weight & 15, weight >> 4], -1).flatten(-2).long()]
+
+
+def nearest(scheme, y):
+    """The codes of values that are divided by their scale, as a weight tensor."""
+    elem = SCHEMES[scheme][0]
+    if elem == torch.int8:
+        return torch.round(y).clamp(-127, 127).to(elem)
+    if elem != "fp4":
+        return y.clamp(-448, 448).to(elem)
+    middle = (E2M1[:7] + E2M1[1:8]) / 2
+    low = torch.bucketize(y.abs(), middle.to(y.dtype))  # a tie goes down
+    up = low + ((low < 7) & (y.abs() == middle.to(y.dtype)[low.clamp(max=6)]) & (low % 2 == 1))
+    code = (up + 8 * torch.signbit(y)).to(torch.uint8)
+    return code[:, 0::2] | code[:, 1::2] << 4
