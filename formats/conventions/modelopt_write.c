@@ -49,9 +49,14 @@ int modelopt_outputs(const struct weight *w, struct arena *mem, struct out_tenso
 
 /* ---- hf_quant_config.json -------------------------------------------------------- */
 
+struct entry {
+    const char *weight;
+    const struct modelopt_algo *algo;
+};
+
 /* What there is to declare. */
 struct said {
-    const struct out_tensor **w;       /* the weights, by name */
+    struct entry *w;                   /* the weights, by name */
     size_t n;
     const struct modelopt_algo *all;   /* of every weight; NULL: there are none, or (mixed) they differ */
     bool mixed;
@@ -61,13 +66,8 @@ struct said {
 
 static int by_name(const void *a, const void *b)
 {
-    const struct out_tensor *const *x = a, *const *y = b;
-    return strcmp((*x)->weight, (*y)->weight);
-}
-
-static const struct modelopt_algo *algo_of(const struct out_tensor *t)
-{
-    return find_row(t->scheme, t->activation);
+    const struct entry *x = a, *y = b;
+    return strcmp(x->weight, y->weight);
 }
 
 /* One bias among the scales makes the cache affine. */
@@ -93,21 +93,19 @@ static int gather(const struct out_tensor *t, size_t n, struct said *s, struct e
     for (size_t i = 0; i < n; i++) {
         if (t[i].part == PART_AUX && !t[i].weight)
             s->cache = cache_type(&t[i], s->cache);
-        if (t[i].part == PART_WEIGHT)
-            s->w[s->n++] = &t[i];
+        if (t[i].part != PART_WEIGHT)
+            continue;
+        const struct modelopt_algo *a = find_row(t[i].scheme, t[i].activation);
+        if (!a) {
+            release(s);
+            return err_set(e, ERR_USAGE, "modelopt is not written with %s ('%s'); --convention names another one",
+                           t[i].scheme->name, t[i].weight);
+        }
+        s->mixed |= s->n && s->all != a;
+        s->all = a;
+        s->w[s->n++] = (struct entry){t[i].weight, a};
     }
     qsort(s->w, s->n, sizeof *s->w, by_name);
-    for (size_t i = 0; i < s->n; i++) {
-        const struct modelopt_algo *a = algo_of(s->w[i]);
-        if (!a) {
-            (void)err_set(e, ERR_USAGE, "modelopt is not written with %s ('%s'); --convention names another one",
-                          s->w[i]->scheme->name, s->w[i]->weight);
-            release(s);
-            return -1;
-        }
-        s->mixed |= i && s->all != a;
-        s->all = a;
-    }
     s->all = s->mixed ? NULL : s->all;
     s->kept = modules_kept(t, n, e);
     if (s->kept)
@@ -138,9 +136,9 @@ static json_t *layers(bool *ok, const struct said *s)
 {
     json_t *all = json_object();
     for (size_t i = 0; i < s->n; i++) {
-        json_t *x = json_object(), *name = module_string(s->w[i]->weight);
-        put(ok, x, "quant_algo", json_string(algo_of(s->w[i])->name));
-        put_group_size(ok, x, algo_of(s->w[i]));
+        json_t *x = json_object(), *name = module_string(s->w[i].weight);
+        put(ok, x, "quant_algo", json_string(s->w[i].algo->name));
+        put_group_size(ok, x, s->w[i].algo);
         put(ok, all, json_string_value(name), x);
         json_decref(name);
     }
@@ -204,8 +202,8 @@ static json_t *config_groups(bool *ok, const struct said *s)
         json_t *names = json_array();
         char name[32];
         for (size_t i = 0; i < s->n; i++)
-            if (algo_of(s->w[i]) == &modelopt_algos[k]
-                && json_array_append_new(names, module_string(s->w[i]->weight)))
+            if (s->w[i].algo == &modelopt_algos[k]
+                && json_array_append_new(names, module_string(s->w[i].weight)))
                 *ok = false;
         snprintf(name, sizeof name, "group_%zu", groups);
         if (json_array_size(names)) {

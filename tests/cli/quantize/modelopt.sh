@@ -117,3 +117,19 @@ octavo quantize -q kv --scheme fp8-tensor --convention modelopt -o dynamic
 [ "$(octavo ls -q dynamic | wc -l)" -eq 3 ] || fail "weight, scale and k_scale, and no scale of activations"
 expect_exit 0 "$OCTAVO" convert kv --exclude '*k_scale' -o less
 [ "$(octavo ls -q less | wc -l)" -eq 3 ] || fail "no k_scale when a rule drops it"
+
+# Side files travel through a pipe.
+octavo quantize -q "$MODEL" --scheme nvfp4 --convention modelopt -o q
+octavo convert -q q -o - | octavo convert -q - -o through
+same q/hf_quant_config.json through/hf_quant_config.json
+same q/config.json through/config.json
+same_digest q through
+# Packing takes what the chip takes, whoever named it.
+octavo quantize -q "$MODEL" --scheme mxfp8 --convention modelopt -o mx
+octavo pack -q mx -t ascend-950 -o mx.octp
+expect_exit 0 "$OCTAVO" verify --require-exact mx mx.octp
+octavo unpack -q mx.octp -o un.safetensors
+same_digest mx un.safetensors
+octavo quantize -q "$MODEL" --scheme fp8-channel --convention quark -o ch
+octavo pack -q ch --layout 'r1 c0 r0 | r0=16' -o ch.octp
+expect_exit 0 "$OCTAVO" verify --require-exact ch ch.octp
