@@ -105,8 +105,8 @@ static const struct scheme *add(const struct scheme *s)
     for (size_t i = 0; i < SCALES; i++)
         if (scales[i].t == s->scale)
             scale = scales[i].name;
-    const bool e4m3 = s->scale == DT_F8_E4M3;
-    if (!elem || !scale || !b || s->two_level != e4m3 || (e4m3 && s->elem != DT_F4))
+    const bool e4m3 = s->scale == DT_F8_E4M3, groups = s->block_rows == 1 && s->block_cols;
+    if (!elem || !scale || !b || s->two_level != e4m3 || (e4m3 && (s->elem != DT_F4 || !groups)))
         return NULL;
     struct other *o = calloc(1, sizeof *o);
     if (!o)
