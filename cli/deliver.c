@@ -19,7 +19,7 @@ const struct convention *job_convention(const struct job *j)
         return j->want.convention;
     bool left = false; /* is anything still quantized? */
     for (size_t i = 0; i < j->plan.nout; i++)
-        left |= j->plan.out[i].as.part == PART_WEIGHT;
+        left |= j->plan.out[i].as.part != PART_PLAIN;
     return left ? j->plan.group.convention : NULL;
 }
 
@@ -242,6 +242,14 @@ int deliver_metadata(struct job *j, struct err *e)
 
 /* ---- a directory ------------------------------------------------------------ */
 
+static bool is_description(const char *name)
+{
+    for (size_t i = 0; i < convention_count; i++)
+        if (convention_table[i]->description_name && !strcmp(convention_table[i]->description_name, name))
+            return true;
+    return false;
+}
+
 /* What is carried from the source: everything but weights and what describes them. */
 static bool is_companion(const struct job *j, const char *name)
 {
@@ -250,11 +258,10 @@ static bool is_companion(const struct job *j, const char *name)
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
         if (!fnmatch(never[i], name, 0))
             return false;
-    for (size_t i = 0; i < convention_count; i++)
-        if (convention_table[i]->description_name && !strcmp(convention_table[i]->description_name, name))
-            return false;
-    bool same = !j->want.to && j->want.plain == DT_COUNT;
-    return same || strcmp(name, "hf_quant_config.json");
+    const struct convention *c = j->plan.group.convention;
+    const bool same = !j->want.to && j->want.plain == DT_COUNT;
+    const bool written = c && c->description_name && !strcmp(c->description_name, name);
+    return !is_description(name) || (same && !written);
 }
 
 /* Remembers a file that was written, for deliver_undo. */
@@ -481,11 +488,11 @@ int deliver_mkdir(struct job *j, struct err *e)
  * would speak for ours. */
 int deliver_remove_stale(struct job *j, struct err *e)
 {
-    static const char *const pattern[] = {"*.safetensors", "*.safetensors.index.json", "quant_model_description.json"};
+    static const char *const pattern[] = {"*.safetensors", "*.safetensors.index.json"};
     DIR *d = opendir(j->c->output);
     int r = d ? 0 : err_sys(e, "cannot read the directory %s", j->c->output);
     for (struct dirent *x; !r && (x = readdir(d));) {
-        bool stale = false;
+        bool stale = is_description(x->d_name);
         for (size_t i = 0; i < sizeof pattern / sizeof *pattern; i++)
             stale |= !fnmatch(pattern[i], x->d_name, 0);
         for (size_t i = 0; stale && i < j->npaths; i++)

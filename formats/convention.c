@@ -10,9 +10,11 @@
  * calls itself "fp8". */
 const struct convention *const convention_table[] = {
     &convention_octavo,
+    &convention_modelopt,
     &convention_ascend_v1,
     &convention_compressed_tensors,
     &convention_gpt_oss,
+    &convention_quark,
     &convention_deepseek_v4,
     &convention_deepseek,
 };
@@ -217,6 +219,20 @@ static int check_plain(const struct model *m, const struct grouping *out, struct
     return 0;
 }
 
+/* All caches of a model are one group behind the weights, in the slot that pair_one works in. */
+static void find_cache(const struct model *m, const json_t *config, struct grouping *out, size_t i)
+{
+    const struct scheme *s = out->convention->cache(config, &m->t[i]);
+    struct group *g = &out->g[out->n];
+    if (!s)
+        return;
+    *g = (struct group){.name = "KV cache", .scheme = s};
+    for (int p = 0; p < PART_COUNT; p++)
+        g->of[p] = NO_TENSOR;
+    out->part[i] = PART_AUX;
+    out->group[i] = out->n;
+}
+
 static int pair_all(struct model *m, const json_t *config, bool strict, struct grouping *out,
                     struct err *e)
 {
@@ -227,6 +243,9 @@ static int pair_all(struct model *m, const json_t *config, bool strict, struct g
         if (is_candidate(&m->t[i]) && out->part[i] == PART_PLAIN && pair_one(m, config, out, i, e)
             && (strict || e->kind != ERR_INPUT))
             return err_prefix(e, "%s", m->path);
+    for (size_t i = 0; c && c->cache && i < m->n; i++)
+        if (out->part[i] == PART_PLAIN)
+            find_cache(m, config, out, i);
     return strict ? check_plain(m, out, e) : 0;
 }
 
@@ -250,7 +269,10 @@ int grouping_read(struct model *m, bool strict, struct grouping *out, struct err
     else
         r = pair_all(m, config, strict, out, e);
     json_decref(config);
-    if (!out->n)
+    bool any = out->n > 0;
+    for (size_t i = 0; !any && i < m->n; i++)
+        any = out->part[i] != PART_PLAIN;
+    if (!any)
         out->convention = NULL;
     return r;
 }

@@ -46,11 +46,16 @@ struct group {
 
 struct grouping {
     const struct convention *convention; /* NULL: nothing quantized was found */
-    struct group *g;
+    struct group *g;              /* n weights, and g[n]: the KV cache, when tensors belong to it */
     size_t n;
     enum part *part;              /* per tensor of the model */
     size_t *group;                /* per tensor: its group (when part != PART_PLAIN) */
 };
+/* Is tensor i the scale of a KV cache, which belongs to no weight? Then it is PART_AUX and its group, g[n], has no tensors. */
+static inline bool grouping_cache(const struct grouping *g, size_t i)
+{
+    return g->part[i] != PART_PLAIN && g->group[i] == g->n;
+}
 /* Recognises the convention of m and pairs weights with scales; arrays live in
  * m->mem.  In strict mode a quantized weight without a scale, a scale without a
  * weight, a scale whose shape does not fit, a block size that nothing states
@@ -84,7 +89,7 @@ struct out_tensor {
     enum activation activation;   /* of a weight */
     struct view view;             /* of a weight */
     bool divides;                 /* a global scale that divides */
-    const char *weight;           /* of a part: the name of the weight it belongs to */
+    const char *weight;           /* of a part: the name of the weight it belongs to; NULL: a KV cache's */
 };
 enum { OUT_PARTS = 8 };
 
@@ -102,6 +107,9 @@ struct convention {
     int (*pair)(struct model *m, const void *config, size_t i, struct group *g, struct err *e);
     /* May be NULL. Is weight `name` [.., K, N] where it is not quantized? Its codes are [.., N, K] all the same. */
     bool (*inputs_first)(const char *name);
+    /* May be NULL. Is t, which belongs to no weight, the scale of a KV cache? Then the scheme of that cache, else NULL. */
+    const struct scheme *(*cache)(const void *config, const struct tensor *t);
+    bool keeps_cache;         /* config has a place for them: they come with PART_AUX, that scheme and no weight */
     /* NULL: read only. */
     bool (*accepts)(const struct scheme *s, enum activation a);
     /* Output tensors of a weight: [0] its codes, then its scale and the other parts, *n in all. */

@@ -60,7 +60,7 @@ static const struct { const char *name, *title; enum dtype t; uint8_t bits; } el
     {"int7", "INT7", DT_I8, 7},
 };
 static const struct { const char *name; enum dtype t; } scales[] = {
-    {"ue8m0", DT_F8_E8M0}, {"f32", DT_F32}, {"bf16", DT_BF16}, {"f16", DT_F16},
+    {"ue8m0", DT_F8_E8M0}, {"f32", DT_F32}, {"bf16", DT_BF16}, {"f16", DT_F16}, {"e4m3", DT_F8_E4M3},
 };
 enum { ELEMS = sizeof elems / sizeof *elems, SCALES = sizeof scales / sizeof *scales };
 
@@ -105,7 +105,8 @@ static const struct scheme *add(const struct scheme *s)
     for (size_t i = 0; i < SCALES; i++)
         if (scales[i].t == s->scale)
             scale = scales[i].name;
-    if (!elem || !scale || !b || s->two_level)
+    const bool e4m3 = s->scale == DT_F8_E4M3, groups = s->block_rows == 1 && s->block_cols;
+    if (!elem || !scale || !b || s->two_level != e4m3 || (e4m3 && (s->elem != DT_F4 || !groups)))
         return NULL;
     struct other *o = calloc(1, sizeof *o);
     if (!o)
@@ -204,6 +205,7 @@ const struct scheme *scheme_find(const char *name)
     for (size_t i = 0; i < SCALES; i++)
         if (!strcmp(scales[i].name, word)) {
             s.scale = scales[i].t;
+            s.two_level = s.scale == DT_F8_E4M3;
             if (!next_word(&name, word))
                 return NULL;
             break;

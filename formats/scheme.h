@@ -5,7 +5,7 @@
  * name too, ELEMENT-SCALE-BLOCK[-asym]:
  *
  *     ELEMENT   fp8 fp8fnuz fp8e5m2 fp8e5m2fnuz fp4 hif8 int8 int4 (int2 .. int7)
- *     SCALE     ue8m0 f32 bf16 f16; f32 when left out
+ *     SCALE     ue8m0 f32 bf16 f16; f32 when left out; of fp4 in groups also e4m3, times one F32 of the matrix
  *     BLOCK     RxC (rows x columns), gN (N columns of a row), channel (a row), tensor
  *
  * There is one struct scheme for each, so that schemes are compared by address. */

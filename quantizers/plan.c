@@ -60,6 +60,14 @@ struct output *plan_output(struct plan *p, const struct out_tensor *as, struct e
     return o;
 }
 
+struct matrix output_matrix(const struct output *o)
+{
+    const struct scheme *s = o->as.part == PART_SCALE ? o->as.scheme : NULL;
+    if (s && o->t.rank == 1 && s->block_rows && !s->block_cols)
+        return (struct matrix){1, o->t.dim[0], 1};
+    return tensor_matrix(&o->t);
+}
+
 int plan_note(struct plan *p, const char *text, struct err *e)
 {
     if (!text || mem_grow((void **)&p->note, &p->note_cap, p->nnotes + 1, sizeof *p->note, e))
@@ -180,6 +188,34 @@ static int plain_tensor(struct plan *p, size_t i, const struct wanted *w, struct
     return yes && !misfit ? plan_encode(p, i, NULL, NULL, to, w, e) : keep_plain(p, i, w, r, e);
 }
 
+/* The scale of a KV cache changes no weight. It stays while nothing changes, or its convention is written again. */
+static int cache_scale(struct plan *p, size_t i, const struct wanted *w, struct err *e)
+{
+    const struct tensor *t = &p->src->t[i];
+    const struct rule *r = rules_find(w->rules, t->name);
+    struct out_tensor o = out_same(t, PART_AUX);
+    o.scheme = p->group.g[p->group.n].scheme;
+    if (r && r->action == ACTION_DROP) {
+        p->fate[i] = "dropped by a rule";
+        return plan_note(p, arena_printf(&p->mem, e, "dropped %s (a rule says so)", t->name), e);
+    }
+    if (w->to ? w->convention == p->group.convention && w->convention->keeps_cache : w->plain == DT_COUNT)
+        return plan_copy(p, i, &o, NULL, e);
+    p->fate[i] = "of a KV cache";
+    if (!p->caches++)
+        p->cache_name = t->name;
+    return 0;
+}
+
+static int note_caches(struct plan *p, const struct wanted *w, struct err *e)
+{
+    if (!p->caches)
+        return 0;
+    return plan_note(p, arena_printf(&p->mem, e, "dropped %zu scale%s of the KV cache ('%s'%s), for which %s has no place",
+                                     p->caches, p->caches == 1 ? "" : "s", p->cache_name, p->caches == 1 ? "" : " ...",
+                                     w->to ? w->convention->name : "a model without quantized weights"), e);
+}
+
 /* ---- the whole ------------------------------------------------------------------ */
 
 /* A stream delivers tensors in file order: ops run in the order in which their
@@ -283,9 +319,10 @@ int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct 
     if (left && plan_note(p, arena_printf(&p->mem, e, "left out: %s", left), e))
         goto fail;
     for (size_t i = 0; i < src->n; i++)
-        if (p->group.part[i] == PART_PLAIN ? plain_tensor(p, i, w, e) : plan_quantized(p, i, w, e))
+        if (p->group.part[i] == PART_PLAIN ? plain_tensor(p, i, w, e)
+            : grouping_cache(&p->group, i) ? cache_scale(p, i, w, e) : plan_quantized(p, i, w, e))
             goto fail;
-    if (plan_second_rounding(p, w, e) || check_ledger(p, e) || order_ops(p, e) || sum_up(p, e))
+    if (note_caches(p, w, e) || plan_second_rounding(p, w, e) || check_ledger(p, e) || order_ops(p, e) || sum_up(p, e))
         goto fail;
     return 0;
 fail:

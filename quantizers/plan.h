@@ -116,6 +116,8 @@ struct plan {
     const char **fate;             /* per source tensor: what became of it when no op takes it, or NULL */
     size_t second;                 /* weights that are rounded a second time, and the first of them */
     const char *second_name;
+    size_t caches;                 /* scales of KV caches that the output has no place for, and the first of them */
+    const char *cache_name;
     const char **note;             /* one sentence each: kept, skipped and why */
     size_t nnotes, note_cap;
 };
@@ -160,6 +162,8 @@ bool op_streams(const struct op *op);
 size_t op_last(const struct op *op, const struct model *src);
 /* A new op; the next outputs are its. */
 struct op *plan_op(struct plan *p, const struct xform *x, const struct model *src, size_t place, struct err *e);
+/* The matrix that an output is: tensor_matrix, but a vector of row scales [N] is the column that its encoder fills. */
+struct matrix output_matrix(const struct output *o);
 struct output *plan_output(struct plan *p, const struct out_tensor *as, struct err *e);
 int plan_note(struct plan *p, const char *text, struct err *e) MUST_USE;
 void plan_free(struct plan *p);

@@ -180,12 +180,21 @@ static int add_zero(struct plan *p, size_t place, const struct out_tensor *as, s
     return op_cut(op, &(struct grain){1, 1, {.elem = as->dtype}, NULL, NULL, false}, e);
 }
 
+/* Is the scale that lies beside the weight at `place` one for activations of the same type? (E4M3: amax / 448, ...) */
+static bool same_activations(const struct plan *p, size_t place, const struct scheme *to)
+{
+    const struct scheme *from = p->group.part[place] == PART_PLAIN ? NULL : p->group.g[p->group.group[place]].scheme;
+    return from && from->elem == to->elem && from->two_level == to->two_level;
+}
+
 /* An activation's tensor: the source's own of that name, or one that the user gave. */
 static int add_aux(struct plan *p, size_t place, const struct out_tensor *as, const struct wanted *w, struct err *e)
 {
     size_t i;
-    if (map_find(&p->src->by_name, as->name, &i)) {
+    if (same_activations(p, place, as->scheme) && map_find(&p->src->by_name, as->name, &i)) {
         struct out_tensor o = out_same(&p->src->t[i], PART_AUX);
+        o.scheme = as->scheme;
+        o.weight = as->weight;
         return plan_copy(p, i, &o, NULL, e);
     }
     if (!w->activations || !map_find(&w->activations->by_name, as->name, &i))
@@ -356,7 +365,7 @@ int plan_rescale(struct plan *p, size_t scale, const struct scheme *from, const 
         return -1;
     op_input(op, scale);
     op->dtype = stored ? stored->dtype : as->dtype;
-    op->m = stored ? (struct matrix){stored->batch, stored->rows, stored->cols} : tensor_matrix(&o->t);
+    op->m = stored ? (struct matrix){stored->batch, stored->rows, stored->cols} : output_matrix(o);
     op->pow2 = to->scale == DT_F8_E8M0;
     op->shift = shift;
     op->scale = scale_type(p->src->t[scale].dtype, from);
@@ -554,6 +563,17 @@ static int decode_all(struct plan *p, const struct group *g, enum dtype to, stru
     return plan_decode(p, g->of[PART_WEIGHT], g, to, e);
 }
 
+/* What is done to the activations of a weight that stays: fixed scales lie beside it, or there are none. */
+static enum activation activation_of(const struct plan *p, const struct group *g)
+{
+    const struct convention *c = p->group.convention;
+    enum activation a = ACTIVATION_DYNAMIC;
+    if (g->naux && c->accepts && c->accepts(g->scheme, ACTIVATION_STATIC))
+        return ACTIVATION_STATIC;
+    (void)convention_takes(c, g->scheme, &a);
+    return a;
+}
+
 int plan_quantized(struct plan *p, size_t i, const struct wanted *w, struct err *e)
 {
     const struct group *g = &p->group.g[p->group.group[i]];
@@ -570,6 +590,7 @@ int plan_quantized(struct plan *p, size_t i, const struct wanted *w, struct err 
         o.scheme = g->scheme;
         o.weight = g->name;
         o.view = g->view;
+        o.activation = activation_of(p, g);
         return plan_copy(p, i, &o, NULL, e);
     }
     if (!weight)

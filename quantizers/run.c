@@ -200,12 +200,12 @@ static const uint8_t *fetch(struct run *r, const struct claim *c, struct work *w
 }
 
 /* The matrix of output k of an op: codes that it packs may lie in more dimensions than their weight has. */
-static struct matrix out_matrix(const struct op *op, unsigned k, const struct tensor *t)
+static struct matrix out_matrix(const struct op *op, unsigned k, const struct output *o)
 {
     if (k || op->coded.packing == PACK_PLAIN)
-        return tensor_matrix(t);
+        return output_matrix(o);
     struct matrix m = view_matrix(&op->coded);
-    m.cols = view_row_bytes(&op->coded, m.cols) / row_bytes(t->dtype, 1);
+    m.cols = view_row_bytes(&op->coded, m.cols) / row_bytes(o->t.dtype, 1);
     return m;
 }
 
@@ -219,7 +219,7 @@ static int put_results(struct run *r, const struct claim *c, struct work *w, str
         if (!x->box.rows)
             continue;
         struct drain d = {r->sink, r->slot[op->out[k]], o->t.dtype, o->written ? o->written : o->t.stored,
-                          out_matrix(op, k, &o->t)};
+                          out_matrix(op, k, o)};
         if (op->flat) {
             if (sink_put(r->sink, d.slot, x->box.col, x->p, x->box.cols, e))
                 return -1;

@@ -62,7 +62,7 @@ static bool find_row(const struct scheme *s, enum activation a, struct row *r)
         return a == ACTIVATION_DYNAMIC || (a == ACTIVATION_STATIC && (tensor || channel));
     }
     if (s->elem == DT_F4) {
-        if (s->two_level)
+        if (s->two_level && s->block_rows == 1 && s->block_cols == 16)
             *r = (struct row){"nvfp4-pack-quantized", "tensor_group", "tensor_group", 16, "torch.float8_e4m3fn"};
         else if (is_mx(s))
             *r = (struct row){"mxfp4-pack-quantized", "group", "group", 32, "torch.uint8"};
@@ -133,32 +133,6 @@ static json_t *arguments(const struct scheme *s, const struct row *r, enum activ
     return x;
 }
 
-/* One group of config_groups: a scheme and what is done to its activations. */
-struct kind {
-    const struct scheme *s;
-    enum activation a;
-    size_t n;
-};
-enum { KINDS = 64 };
-
-static int kinds_of(const struct out_tensor *t, size_t n, struct kind kind[KINDS], size_t *kinds, struct err *e)
-{
-    *kinds = 0;
-    for (size_t i = 0; i < n; i++) {
-        size_t k = 0;
-        if (t[i].part != PART_WEIGHT)
-            continue;
-        while (k < *kinds && (kind[k].s != t[i].scheme || kind[k].a != t[i].activation))
-            k++;
-        if (k == KINDS)
-            return err_set(e, ERR_USAGE, "more than %d schemes in one model", KINDS);
-        if (k == *kinds)
-            kind[(*kinds)++] = (struct kind){t[i].scheme, t[i].activation, 0};
-        kind[k].n++;
-    }
-    return 0;
-}
-
 /* The layers of a group: the largest one takes "Linear", the others name theirs,
  * which compressed-tensors looks at first. */
 static json_t *targets(const struct out_tensor *t, size_t n, const struct kind *k, bool largest)
@@ -171,10 +145,7 @@ static json_t *targets(const struct out_tensor *t, size_t n, const struct kind *
     for (size_t i = 0; i < n; i++) {
         if (t[i].part != PART_WEIGHT || t[i].scheme != k->s || t[i].activation != k->a)
             continue;
-        size_t length = strlen(t[i].weight);
-        if (name_ends(t[i].weight, ".weight"))
-            length -= strlen(".weight");
-        json_array_append_new(list, json_stringn(t[i].weight, length));
+        json_array_append_new(list, module_string(t[i].weight));
     }
     return list;
 }
@@ -182,13 +153,11 @@ static json_t *targets(const struct out_tensor *t, size_t n, const struct kind *
 int compressed_config(void *root, const struct out_tensor *t, size_t n, struct err *e)
 {
     struct kind kind[KINDS];
-    size_t kinds, most = 0;
-    if (kinds_of(t, n, kind, &kinds, e))
+    size_t kinds, most;
+    if (kinds_of(t, n, kind, &kinds, &most, e))
         return -1;
     json_t *kept = modules_kept(t, n, e), *groups = json_object();
     const char *format = "dense";
-    for (size_t k = 0; k < kinds; k++)
-        most = kind[k].n > kind[most].n ? k : most;
     for (size_t k = 0; kept && k < kinds; k++) {
         struct row r;
         char name[32];

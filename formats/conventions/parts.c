@@ -133,6 +133,8 @@ bool group_fits(const struct model *m, const struct group *g)
      * count: [], [1], [1,1] and [N], [N,1] are all in use. */
     if (!g->scheme->block_cols && tensor_elems(s) == elems)
         return true;
+    if (s->rank == rank + 2 && s->dim[rank - 1] == 1 && s->dim[rank + 1] == 1) /* [.., R, 1, C, 1]: ModelOpt's blocks */
+        return !memcmp(s->dim, want, (rank - 1u) * sizeof *want) && s->dim[rank] == want[rank - 1];
     return s->rank == rank && !memcmp(s->dim, want, rank * sizeof *want);
 }
 
@@ -161,6 +163,21 @@ static int check_part(const struct model *m, const struct group *g, enum part p,
                    (unsigned long long)elems, what);
 }
 
+/* Zero points are a byte per scale, or, where codes are bits of words, words along the rows of the scales. */
+static int check_points(const struct model *m, const struct group *g, struct err *e)
+{
+    const struct tensor *t = &m->t[g->of[PART_POINT]];
+    const struct matrix x = view_matrix(&g->view);
+    uint64_t rows, cols;
+    scheme_scale_shape(g->scheme, x.rows, x.cols, &rows, &cols);
+    if (g->view.packing == PACK_WORDS && t->dtype == DT_I32)
+        rows = rows / 32 * g->scheme->bits + ceil_div(rows % 32 * g->scheme->bits, 32);
+    else if (t->dtype != DT_I8 && t->dtype != DT_U8)
+        return err_set(e, ERR_INPUT, "tensor '%s' is %s, which is no dtype for the zero points of '%s'", t->name,
+                       dtype_name(t->dtype), g->name);
+    return check_part(m, g, PART_POINT, x.batch * rows * cols, "zero points", e);
+}
+
 int group_check(const struct model *m, const struct group *g, struct err *e)
 {
     char ws[176], ss[176], need[176], r[16], c[16];
@@ -171,6 +188,8 @@ int group_check(const struct model *m, const struct group *g, struct err *e)
         return -1;
     if (g->of[PART_SCALE] == NO_TENSOR)
         return 0;
+    if (g->of[PART_POINT] != NO_TENSOR && check_points(m, g, e))
+        return -1;
     const struct tensor *s = &m->t[g->of[PART_SCALE]];
     if (!group_fits(m, g)) {
         struct tensor want = {.rank = 0};
@@ -337,6 +356,32 @@ int one_scheme(const struct out_tensor *t, size_t n, const char *convention, con
         *s = t[i].scheme;
     }
     return 0;
+}
+
+int kinds_of(const struct out_tensor *t, size_t n, struct kind kind[KINDS], size_t *kinds, size_t *most, struct err *e)
+{
+    *kinds = *most = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = 0;
+        if (t[i].part != PART_WEIGHT)
+            continue;
+        while (k < *kinds && (kind[k].s != t[i].scheme || kind[k].a != t[i].activation))
+            k++;
+        if (k == KINDS)
+            return err_set(e, ERR_USAGE, "more than %d schemes in one model", KINDS);
+        if (k == *kinds)
+            kind[(*kinds)++] = (struct kind){t[i].scheme, t[i].activation, 0};
+        kind[k].n++;
+    }
+    for (size_t k = 0; k < *kinds; k++)
+        *most = kind[k].n > kind[*most].n ? k : *most;
+    return 0;
+}
+
+json_t *module_string(const char *weight)
+{
+    size_t n = ends_at(weight, ".weight");
+    return json_stringn(weight, n == SIZE_MAX ? strlen(weight) : n);
 }
 
 /* ---- modules that were kept --------------------------------------------------- */

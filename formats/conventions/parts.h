@@ -13,7 +13,9 @@ extern const struct convention convention_compressed_tensors;
 extern const struct convention convention_deepseek;
 extern const struct convention convention_deepseek_v4;
 extern const struct convention convention_gpt_oss;
+extern const struct convention convention_modelopt;
 extern const struct convention convention_octavo;
+extern const struct convention convention_quark;
 
 /* ---- names (parts.c) ------------------------------------------------------ */
 bool name_ends(const char *name, const char *suffix);
@@ -76,6 +78,19 @@ enum dtype plain_dtype(const struct scheme *s);
 /* The one scheme of all weights; ERR_USAGE naming two that differ; *s NULL when nothing is quantized. */
 int one_scheme(const struct out_tensor *t, size_t n, const char *convention, const struct scheme **s,
                struct err *e) MUST_USE;
+
+/* Weights that one entry of a config can describe: one scheme, one way with activations. */
+struct kind {
+    const struct scheme *s;
+    enum activation a;
+    size_t n;                     /* how many */
+};
+enum { KINDS = 64 };
+/* The kinds among tensors, in order of appearance, and which of them has most weights. */
+int kinds_of(const struct out_tensor *t, size_t n, struct kind kind[KINDS], size_t *kinds, size_t *most,
+             struct err *e) MUST_USE;
+/* The name of the module of a weight: without ".weight". NULL when memory is out. */
+json_t *module_string(const char *weight);
 
 /* The modules that stayed in high precision, sorted: what "ignore" and
  * "modules_to_not_convert" list.  A module is a matrix called "X.weight" (then

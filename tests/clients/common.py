@@ -233,7 +233,7 @@ PAIRS = {  # the values of codes of 4 bits, of which a byte has two, the even co
 }
 
 
-def values(scheme, codes):
+def elements(scheme, codes):
     """The values of a tensor of codes, as F32."""
     element = SCHEMES[scheme][0]
     if isinstance(element, torch.dtype):
@@ -255,3 +255,18 @@ def spread(scheme, scale, shape):
     s = s.reshape(-(-shape[0] // rows) if rows else 1, -(-shape[1] // cols) if cols else 1)
     s = s.repeat_interleave(rows or shape[0], 0).repeat_interleave(cols or shape[1], 1)
     return s[: shape[0], : shape[1]]
+
+
+def nearest(scheme, y):
+    """The codes of values that are divided by their scale, as a weight tensor."""
+    elem = SCHEMES[scheme][0]
+    if elem == torch.int8:
+        return torch.round(y).clamp(-127, 127).to(elem)
+    if elem != "e2m1":
+        return y.clamp(-448, 448).to(elem)
+    least = torch.tensor(PAIRS[elem][:8])
+    middle = (least[:7] + least[1:]) / 2
+    low = torch.bucketize(y.abs(), middle.to(y.dtype))  # a tie goes down
+    up = low + ((low < 7) & (y.abs() == middle.to(y.dtype)[low.clamp(max=6)]) & (low % 2 == 1))
+    code = (up + 8 * torch.signbit(y)).to(torch.uint8)
+    return code[:, 0::2] | code[:, 1::2] << 4

@@ -17,6 +17,7 @@ from common import (
     config,
     counts,
     differences,
+    elements,
     even_sample,
     expert_models,
     finish,
@@ -28,7 +29,6 @@ from common import (
     skip,
     spread,
     story,
-    values,
 )
 from compressed_tensors.entrypoints.convert.converters import (
     CompressedTensorsDequantizer,
@@ -221,8 +221,8 @@ def formula(case):
         want, parts = read(case.plain(kind)), set()
         got = {}
         for n, s in found.items():
-            parts |= {s, n + "_offset", n + "_scale_2"}
-            value, scale = values(case.scheme, tensors[n]), tensors[s]
+            parts |= {s, n + "_offset", n + "_scale_2", n + "_zero_point"}
+            value, scale = elements(case.scheme, tensors[n]), tensors[s]
             if n + "_offset" in tensors:
                 value = value - tensors[n + "_offset"]
             scale = spread(case.scheme, scale, value.shape)
@@ -262,7 +262,7 @@ def ascend_description(case):
         for part, dtype in parts.items():
             name = n.removesuffix("weight") + part
             want[name] = kind
-            rows, k = values(case.scheme, tensors[n]).shape
+            rows, k = elements(case.scheme, tensors[n]).shape
             shape = list(tensors[n].shape) if part == "weight" else [rows, columns(k)]
             if name not in tensors or tensors[name].dtype != dtype or list(tensors[name].shape) != shape:
                 wrong.append(f"{name} is not {dtype} {shape}")
@@ -272,6 +272,84 @@ def ascend_description(case):
     if "quantization_config" in config(case.folder):
         wrong.append("config.json has a quantization_config, which servers would believe instead")
     check(f"{case.name}: quant_model_description.json", wrong)
+
+
+# quant_algo of each scheme, the types of X.weight and X.weight_scale, the rank of the scale, and group_size.
+MODELOPT = {
+    "fp8-tensor": ("FP8", torch.float8_e4m3fn, torch.float32, 0, None),
+    "fp8-channel": ("FP8_PER_CHANNEL_PER_TOKEN", torch.float8_e4m3fn, torch.float32, 1, None),
+    "mxfp8": ("MXFP8", torch.float8_e4m3fn, torch.uint8, 2, 32),
+    "mxfp4": ("W4A8_MXFP4_FP8", torch.uint8, torch.uint8, 2, 32),
+    "nvfp4": ("W4A16_NVFP4", torch.uint8, torch.float8_e4m3fn, 2, 16),
+}
+
+
+def kept(case, listed):
+    """Matrices that have no scale are those that the config lists, and no other."""
+    tensors, found = case.scales()
+    plain = {n.removesuffix(".weight") for n, t in tensors.items() if n.endswith(".weight") and t.dim() == 2}
+    plain -= {n.removesuffix(".weight") for n in found}
+    return [f"{m} is listed by one side only" for m in sorted(plain ^ set(listed))]
+
+
+def modelopt_files(case):
+    """hf_quant_config.json and its mirror, as vLLM and TensorRT-LLM read them, and the tensors that the
+    algorithm has."""
+    with open(os.path.join(case.folder, "hf_quant_config.json"), encoding="utf-8") as f:
+        said = json.load(f)
+    mirror, q = config(case.folder)["quantization_config"], said["quantization"]
+    algo, weight, scale, rank, group = MODELOPT[case.scheme]
+    tensors, found = case.scales()
+    wrong = kept(case, q["exclude_modules"]) + kept(case, mirror["ignore"])
+    for what, is_, want in (
+        ("producer", said["producer"]["name"], "modelopt"),
+        ("quant_method", mirror["quant_method"], "modelopt"),
+        ("quant_algo", q["quant_algo"], algo),
+        ("the mirror's quant_algo", mirror["quant_algo"], algo),
+        ("group_size", q.get("group_size"), group),
+        ("kv_cache_quant_algo", q["kv_cache_quant_algo"], None),
+    ):
+        if is_ != want:
+            wrong.append(f"{what} is {is_}, not {want}")
+    for n, s in found.items():
+        if tensors[n].dtype != weight or tensors[s].dtype != scale or tensors[s].dim() != rank:
+            wrong.append(f"{s} is {tensors[s].dtype} {list(tensors[s].shape)} of {tensors[n].dtype}")
+        if case.scheme == "nvfp4" and tensors[n + "_scale_2"].shape != torch.Size([]):
+            wrong.append(f"{n}_scale_2 is {list(tensors[n + '_scale_2'].shape)}")
+    check(f"{case.name}: hf_quant_config.json and config.json", wrong)
+
+
+# dtype and qscheme of the weights of each scheme, and the dtype of X.weight_scale.
+QUARK = {
+    "fp8-tensor": ("fp8_e4m3", "per_tensor", torch.float32),
+    "fp8-channel": ("fp8_e4m3", "per_channel", torch.float32),
+    "mxfp4": ("fp4", "per_group", torch.uint8),
+    "int8-tensor": ("int8", "per_tensor", torch.float32),
+    "int8-channel": ("int8", "per_channel", torch.float32),
+}
+
+
+def quark_config(case):
+    """quantization_config as vLLM and transformers read it: what is excluded, the spec of the weights, and
+    the keys without which they stop."""
+    q = config(case.folder)["quantization_config"]
+    dtype, qscheme, scale = QUARK[case.scheme]
+    tensors, found = case.scales()
+    spec, wrong = q["global_quant_config"]["weight"], kept(case, q["exclude"])
+    if (q["quant_method"], spec["dtype"], spec["qscheme"]) != ("quark", dtype, qscheme):
+        wrong.append(f"{q['quant_method']}: {spec['dtype']} {spec['qscheme']}")
+    if (spec["group_size"], spec["scale_format"]) != ((32, "e8m0") if dtype == "fp4" else (None, None)):
+        wrong.append(f"group_size is {spec['group_size']}, scale_format {spec['scale_format']}")
+    if q["export"]["kv_cache_group"] != [] or q["export"]["weight_format"] != "real_quantized":
+        wrong.append(f"export is {q['export']}")
+    if q["layer_quant_config"] != {} or q["layer_type_quant_config"] != {}:
+        wrong.append("layers of their own in a model of one scheme")
+    for n, s in found.items():
+        if tensors[s].dtype != scale or tensors[s].dim() != ("tensor", "channel", "group").index(qscheme[4:]):
+            wrong.append(f"{s} is {tensors[s].dtype} {list(tensors[s].shape)}")
+        if dtype == "int8" and tensors[n + "_zero_point"].shape != tensors[s].shape:
+            wrong.append(f"{n}_zero_point is {list(tensors[n + '_zero_point'].shape)}")
+    check(f"{case.name}: quantization_config", wrong)
 
 
 # ---- pairs ---------------------------------------------------------------------------
@@ -290,6 +368,8 @@ CLIENTS = {
     },
     "ascend-v1": {formula: ALL, ascend_description: ALL},
     "octavo": {formula: ALL},
+    "modelopt": {formula: ALL, modelopt_files: ALL},
+    "quark": {formula: ALL, quark_config: ALL},
 }
 # Where a convention has schemes that its clients above do not know: those of other servers.
 SPECIAL = {

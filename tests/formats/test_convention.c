@@ -1,6 +1,7 @@
 /* What a convention writes, grouping_read must read back; what contradicts
  * itself must be refused with a sentence that names tensor and shapes. */
 #include "formats/convention.h"
+#include "tests/hand.h"
 
 #include <criterion/criterion.h>
 
@@ -511,4 +512,22 @@ Test(convention, other_contradictions)
     add(&m, "a.scale", DT_F32, 1, 1);
     refused(&m, "'a.scale' belongs to two weights", "'a.weight' and 'a'");
     drop(&m);
+}
+
+/* They are looked up by the place of a scale: fewer would be read past their end. */
+Test(convention, zero_points_are_as_many_as_scales)
+{
+    static const char asym[] = CT("int-quantized", "\"num_bits\": 8, \"type\": \"int\", \"strategy\": \"channel\", "
+                                                   "\"symmetric\": false");
+    struct hand h;
+    hand_make(&h, "a.weight I8 40,64; a.weight_scale F32 40,1; a.weight_zero_point I8 40,1", asym, NULL, NULL);
+    hand_read(&h);
+    cr_assert_eq(hand_part(&h, "a.weight_zero_point"), PART_POINT);
+    hand_drop(&h);
+    hand_make(&h, "a.weight I8 40,64; a.weight_scale F32 40,1; a.weight_zero_point I8 39,1", asym, NULL, NULL);
+    hand_refused(&h, "'a.weight_zero_point' is [39,1]", "'a.weight' needs 40 zero points");
+    hand_drop(&h);
+    hand_make(&h, "a.weight I8 40,64; a.weight_scale F32 40,1; a.weight_zero_point I32 5,1", asym, NULL, NULL);
+    hand_refused(&h, "'a.weight_zero_point' is I32", "no dtype for the zero points");
+    hand_drop(&h);
 }

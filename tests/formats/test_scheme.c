@@ -41,13 +41,15 @@ Test(scheme, names_of_any_block)
         {"int3-channel", DT_I8, DT_F32, 1, 0, 3, false},
         {"int8-ue8m0-g32", DT_I8, DT_F8_E8M0, 1, 32, 8, false},
         {"fp4-bf16-1x32", DT_F4, DT_BF16, 1, 32, 4, false},
+        {"fp4-e4m3-1x32", DT_F4, DT_F8_E4M3, 1, 32, 4, false},
     };
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
         const struct scheme *s = scheme_find(v[i].name);
         cr_assert_not_null(s, "%s", v[i].name);
         cr_assert_str_eq(s->name, v[i].name, "a name is spelled as it is found");
         cr_assert(s->elem == v[i].elem && s->scale == v[i].scale && s->block_rows == v[i].rows
-                      && s->block_cols == v[i].cols && s->bits == v[i].bits && s->zero_point == v[i].zero,
+                      && s->block_cols == v[i].cols && s->bits == v[i].bits && s->zero_point == v[i].zero
+                      && s->two_level == (v[i].scale == DT_F8_E4M3),
                   "%s", v[i].name);
         cr_assert_eq(scheme_find(v[i].name), s, "one for each");
         cr_assert_eq(scheme_like(*s), s);
@@ -55,12 +57,14 @@ Test(scheme, names_of_any_block)
     /* other spellings of rows of the table */
     cr_assert_eq(scheme_find("fp8-ue8m0-1x32"), scheme_find("mxfp8"));
     cr_assert_eq(scheme_find("fp4-ue8m0-1x32"), scheme_find("mxfp4"));
+    cr_assert_eq(scheme_find("fp4-e4m3-1x16"), scheme_find("nvfp4"));
     cr_assert_eq(scheme_find("fp8-f32-channel"), scheme_find("fp8-channel"));
     cr_assert_eq(scheme_find("int4-f32-g32"), scheme_find("int4-g32"));
     static const char *const none[] = {"", "fp8", "fp8-", "fp8-f32", "fp8-f32-", "fp8-f32-128", "fp8-f32-128x",
         "fp8-f32-128x128x", "fp8-f32-0x128", "fp8-f32-128x0", "fp8-f32-99999999999x1", "fp8-f64-128x128",
         "int9-g128", "int4-g", "int4-g0", "int4-g128-", "int4-g128-sym", "fp8-channel-asym", "FP8-CHANNEL",
-        "fp8-f32-128x128-asym", "-fp8-channel", "fp8--channel"};
+        "fp8-f32-128x128-asym", "-fp8-channel", "fp8--channel", "fp8-e4m3-1x32", "int4-e4m3-g32",
+        "fp4-e4m3-channel", "fp4-e4m3-tensor", "fp4-e4m3-16x16"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         cr_assert_null(scheme_find(none[i]), "'%s'", none[i]);
     cr_assert_null(scheme_match(DT_BF16, DT_F32, 1, 1));
