@@ -212,7 +212,7 @@ static void print_meta(const struct meta *kv)
 static int list(struct model *m, const struct common *c, bool tree, bool meta, const struct rules *rules, struct err *e)
 {
     static const char *const part[PART_COUNT] = {"plain", "weight", "scale", "global", "zero point", "order", "offset",
-                                                 "shape", "activation"};
+                                                 "shape", "activation", "left over", "piece"};
     struct grouping g;
     struct line *l = mem_alloc(m->n, sizeof *l, e);
     size_t n = 0;
@@ -223,7 +223,8 @@ static int list(struct model *m, const struct common *c, bool tree, bool meta, c
     for (size_t i = 0; i < m->n; i++) {
         if (rules_match(rules, m->t[i].name) == ACTION_DROP)
             continue;
-        l[n] = (struct line){&m->t[i], g.part[i] == PART_PLAIN ? "-" : g.g[g.group[i]].scheme->name, part[g.part[i]], NULL, strlen(m->t[i].name), 1};
+        const char *scheme = grouping_has(&g, i) ? g.g[g.group[i]].scheme->name : "-";
+        l[n] = (struct line){&m->t[i], scheme, part[g.part[i]], NULL, strlen(m->t[i].name), 1};
         if (tree && !(l[n].pattern = pattern_of(m->t[i].name, &m->mem, e))) {
             free(l);
             return -1;

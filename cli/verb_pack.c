@@ -13,7 +13,7 @@ struct choice {
 static bool form_fits(struct model *m, const struct target_form *f, struct err *e)
 {
     struct grouping g;
-    if (grouping_read(m, true, &g, e))
+    if (grouping_expand(m, e) || grouping_read(m, true, &g, e))
         return false;
     for (size_t i = 0; i < g.n; i++) {
         const struct scheme *s = g.g[i].scheme, *to = f->scheme;

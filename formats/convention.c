@@ -30,13 +30,13 @@ const struct convention *convention_find(const char *name)
 
 bool convention_takes(const struct convention *c, const struct scheme *s, enum activation *a)
 {
-    static const enum activation order[] = {ACTIVATION_DYNAMIC, ACTIVATION_NONE};
-    for (size_t i = 0; c->accepts && i < sizeof order / sizeof *order; i++)
-        if (c->accepts(s, order[i])) {
-            *a = order[i];
-            return true;
-        }
-    return false;
+    /* Below 8 bits activations cost more than the weights do: they stay as they are where a convention can
+     * say so. */
+    const enum activation first = s->bits < 8 ? ACTIVATION_NONE : ACTIVATION_DYNAMIC;
+    *a = first;
+    if (c->accepts && !c->accepts(s, first))
+        *a = first == ACTIVATION_NONE ? ACTIVATION_DYNAMIC : ACTIVATION_NONE;
+    return c->accepts && c->accepts(s, *a);
 }
 
 const struct convention *convention_default(const struct scheme *s)
@@ -134,7 +134,8 @@ static bool is_fp8(enum dtype t)
 static bool is_candidate(const struct tensor *t)
 {
     return t->rank >= 2
-        && (is_fp8(t->dtype) || t->dtype == DT_I8 || t->dtype == DT_U8 || t->dtype == DT_I32 || t->dtype == DT_F4);
+        && (is_fp8(t->dtype) || t->dtype == DT_I8 || t->dtype == DT_U8 || t->dtype == DT_I32
+            || t->dtype == DT_F4 || t->dtype == DT_I4);
 }
 
 static int claim(const struct model *m, struct grouping *out, size_t i, enum part part, struct err *e)
@@ -239,6 +240,8 @@ static int pair_all(struct model *m, const json_t *config, bool strict, struct g
     const struct convention *c = out->convention;
     if (c && c->check && c->check(config, e) && (strict || e->kind != ERR_INPUT))
         return err_prefix(e, "%s", m->path);
+    if (c && c->mark && c->mark(m, config, out->part, e) && (strict || e->kind != ERR_INPUT))
+        return err_prefix(e, "%s", m->path);
     for (size_t i = 0; c && i < m->n; i++)
         if (is_candidate(&m->t[i]) && out->part[i] == PART_PLAIN && pair_one(m, config, out, i, e)
             && (strict || e->kind != ERR_INPUT))
@@ -277,7 +280,32 @@ int grouping_read(struct model *m, bool strict, struct grouping *out, struct err
     return r;
 }
 
+int grouping_expand(struct model *m, struct err *e)
+{
+    const struct convention *c;
+    json_t *config = read_config(m, e);
+    int r = !config || find_convention(m, config, &c, e) ? -1 : 0;
+    if (!r && c && c->expand && c->expand(m, config, e))
+        r = err_prefix(e, "%s", m->path);
+    json_decref(config);
+    return r;
+}
+
 /* ---- config.json of an output ----------------------------------------------------- */
+
+/* What the source says of the KV cache stays true where the words for it are the same: its scales are tensors
+ * of their own, which are copied. */
+static void keep_cache_scheme(const json_t *source, json_t *said, const struct out_tensor *t, size_t n)
+{
+    json_t *scheme = json_object_get(config_section(source), "kv_cache_scheme");
+    json_t *section = json_object_get(said, "quantization_config");
+    bool scales = false;
+    for (size_t i = 0; i < n && !scales; i++)
+        scales = t[i].part == PART_PLAIN
+                 && (name_ends(t[i].name, ".k_scale") || name_ends(t[i].name, "k_proj.output_scale"));
+    if (scales && json_is_object(scheme) && json_is_null(json_object_get(section, "kv_cache_scheme")))
+        json_object_set(section, "kv_cache_scheme", scheme);
+}
 int config_text(const char *source, const struct convention *c, const struct out_tensor *t, size_t n,
                 const char *dtype, char **text, struct err *e)
 {
@@ -290,6 +318,8 @@ int config_text(const char *source, const struct convention *c, const struct out
     int r = said ? 0 : err_set(e, ERR_SYSTEM, "out of memory for config.json");
     if (!r && c)
         r = c->config(said, t, n, e);
+    if (!r && c)
+        keep_cache_scheme(root, said, t, n);
     struct buf out = {0};
     if (!r && (source || json_object_size(said))) {
         r = config_splice(source ? source : "{}\n", said, dtype, &out, e);

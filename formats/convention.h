@@ -27,6 +27,8 @@ enum part {
     PART_ZERO,    /* an offset that must be all zeros (ascend-v1 weight_offset) */
     PART_SHAPE,   /* I64[2], the shape of a packed weight */
     PART_AUX,     /* of the activations (input_scale ...): it stands beside the weight and changes none of its values */
+    PART_LEFT,    /* no quantized weight's: calibration left it beside one that is still floating point */
+    PART_PIECE,   /* of a weight that is kept apart in several tensors: grouping_expand() puts it together */
     PART_COUNT
 };
 #define NO_TENSOR SIZE_MAX
@@ -49,13 +51,21 @@ struct grouping {
     struct group *g;              /* n weights, and g[n]: the KV cache, when tensors belong to it */
     size_t n;
     enum part *part;              /* per tensor of the model */
-    size_t *group;                /* per tensor: its group (when part != PART_PLAIN) */
+    size_t *group;                /* per tensor: its group (when part is PART_WEIGHT .. PART_AUX) */
 };
 /* Is tensor i the scale of a KV cache, which belongs to no weight? Then it is PART_AUX and its group, g[n], has no tensors. */
 static inline bool grouping_cache(const struct grouping *g, size_t i)
 {
-    return g->part[i] != PART_PLAIN && g->group[i] == g->n;
+    return g->part[i] == PART_AUX && g->group[i] == g->n;
 }
+/* Does tensor i belong to a quantized weight? */
+static inline bool grouping_has(const struct grouping *g, size_t i)
+{
+    return g->part[i] >= PART_WEIGHT && g->part[i] <= PART_AUX;
+}
+/* Before grouping_read, where values are wanted: weights that are kept apart take the place of their pieces in
+ * m's table (derived.h). Nothing happens to other models. */
+int grouping_expand(struct model *m, struct err *e) MUST_USE;
 /* Recognises the convention of m and pairs weights with scales; arrays live in
  * m->mem.  In strict mode a quantized weight without a scale, a scale without a
  * weight, a scale whose shape does not fit, a block size that nothing states
@@ -102,6 +112,10 @@ struct convention {
     bool (*detect)(const struct model *m, const void *config /* json_t */);
     /* May be NULL. ERR_INPUT when config declares what this version cannot read; asked in strict mode. */
     int (*check)(const void *config, struct err *e);
+    /* May be NULL. Marks what is no weight and no part of a quantized one: PART_LEFT, PART_PIECE. */
+    int (*mark)(struct model *m, const void *config, enum part *part, struct err *e);
+    /* May be NULL. See grouping_expand. */
+    int (*expand)(struct model *m, const void *config, struct err *e);
     /* Is tensor i the codes of a quantized weight? Then g gets its scheme, view, name and all that belongs to it;
      * g->scheme stays NULL when it is not. g comes with the view and name of tensor i and no other tensor. */
     int (*pair)(struct model *m, const void *config, size_t i, struct group *g, struct err *e);
@@ -124,7 +138,8 @@ struct convention {
 extern const struct convention *const convention_table[];
 extern const size_t convention_count;
 const struct convention *convention_find(const char *name);
-/* Can c hold weights of scheme s? Then what is done to their activations when nobody says: dynamic, else nothing. */
+/* Can c hold weights of scheme s? Then what is done to their activations when nobody says: dynamic, else
+ * nothing; the other way round for weights of less than 8 bits. */
 bool convention_takes(const struct convention *c, const struct scheme *s, enum activation *a);
 /* The convention to write scheme s in when the user names none; NULL: no convention has a place for it. */
 const struct convention *convention_default(const struct scheme *s);

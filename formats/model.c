@@ -1,5 +1,6 @@
 #include "formats/model.h"
 
+#include "formats/derived.h"
 #include "formats/gguf.h"
 #include "formats/io.h"
 #include "formats/packed.h"
@@ -479,17 +480,23 @@ static int stream_skip(struct model *m, uint64_t pos, bool *at_end, struct err *
     return rc;
 }
 
+int model_read_piece(struct model *m, const struct tensor *t, uint64_t off, void *p, size_t n, struct err *e)
+{
+    if (!n || !io_pread(m->f[t->file].fd, m->f[t->file].path, t->off + off, p, n, e))
+        return 0;
+    return err_prefix(e, "tensor '%.300s'", t->name);
+}
+
 int model_read(struct model *m, size_t i, uint64_t off, void *p, size_t n, struct err *e)
 {
     const struct tensor *const t = &m->t[i];
     const uint64_t at = t->off + off;
     if (!n)
         return 0;
-    if (m->random) {
-        if (!io_pread(m->f[t->file].fd, m->f[t->file].path, at, p, n, e))
-            return 0;
-        return err_prefix(e, "tensor '%.300s'", t->name);
-    }
+    if (t->derived)
+        return derived_read(m, t, off, p, n, e);
+    if (m->random)
+        return model_read_piece(m, t, off, p, n, e);
     if (at < m->stream_pos)
         return err_set(e, ERR_USAGE,
                        "%s: tensor '%.300s' at byte %" PRIu64 " is wanted after byte %" PRIu64

@@ -22,6 +22,7 @@ struct tensor {
     const struct stored *stored;    /* not NULL: another order, see packed.h */
     const uint64_t *stride;         /* not NULL: element (i, j, ...) lies i * stride[0] + j * stride[1] + ... elements
                                        after off; only where elements are whole bytes, and never on a stream */
+    const struct derived *derived;  /* not NULL: computed from other tensors (derived.h); off means nothing */
 };
 
 /* A tensor as a stack of matrices: rank 0 and 1 are one row, rank 2 is
@@ -89,6 +90,9 @@ int model_open_spooled(struct model *m, const char *path, struct err *e) MUST_US
  * offsets must ascend over the whole file, bytes skipped are discarded, and an
  * input that ends early is an error naming the tensor. */
 int model_read(struct model *m, size_t i, uint64_t off, void *p, size_t n, struct err *e) MUST_USE;
+/* The same for a tensor that may be no longer in the table, of a model that is random. */
+int model_read_piece(struct model *m, const struct tensor *t, uint64_t off, void *p, size_t n,
+                     struct err *e) MUST_USE;
 /* The value of a metadata key, or NULL. */
 const char *model_meta(const struct model *m, const char *key);
 /* The last n bytes of the (only) file; of a stream, once its tensors were read. */

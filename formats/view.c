@@ -32,11 +32,15 @@ uint64_t view_row_bytes(const struct view *v, uint64_t cols)
     const struct dtype_info *d = &dtype_table[v->elem];
     if (v->packing == PACK_WORDS)
         return ceil_div(cols * v->bits, 32) * 4;
+    if (v->packing == PACK_SLOTS)
+        return ceil_div(cols, 32 / v->bits) * 4;
     return ceil_div(cols, d->block_elems) * d->block_bytes;
 }
 
 uint32_t view_step(const struct view *v)
 {
+    if (v->packing == PACK_SLOTS)
+        return 32 / v->bits;
     return v->packing == PACK_WORDS ? 32 : dtype_table[v->elem].block_elems;
 }
 

@@ -13,12 +13,14 @@ enum packing {
     PACK_BYTES,  /* the same 4-bit codes in a U8 or I8 tensor [.., K/2] */
     PACK_WORDS,  /* unsigned codes, value + 2^(bits-1), as a stream of bits, lowest first, in I32 words
                   * [.., ceil(K * bits / 32)] (compressed-tensors pack_to_int32) */
+    PACK_SLOTS,  /* the same codes, 32 / bits of them in each word from its lowest bit on, the rest of it unused:
+                  * another order only where bits does not divide 32 (compressed-tensors before 0.18) */
 };
 
 struct view {
     enum dtype elem;
     enum packing packing;
-    uint8_t bits;             /* of an element of PACK_WORDS */
+    uint8_t bits;             /* of an element of PACK_WORDS or PACK_SLOTS */
     uint8_t rank;
     uint64_t dim[TENSOR_MAX_RANK];
     bool inputs_first;        /* the tensor holds [.., K, N]: columns of the view are its rows */

@@ -169,14 +169,17 @@ static void run_kernels(const struct op *op, struct work *w, const struct panel 
                         uint8_t *q, size_t qstride, float *row, struct kern_count *n)
 {
     const struct scheme *to = op->to->scheme;
-    if (to->elem == DT_F8_E4M3 && s->code)
+    const struct num *num = encoding_num(op->to);
+    if (s->bf16 || num != num_find(to->elem))
+        encode_any(num, p, s, w->k, q, qstride, row, n);
+    else if (to->elem == DT_F8_E4M3 && s->code)
         w->k->enc_e4m3_pow2[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->code, q, qstride, n);
     else if (to->elem == DT_F8_E4M3)
         w->k->enc_e4m3_f32[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->value, q, qstride, n);
     else if (to->elem == DT_I8 && to->bits == 8)
         w->k->enc_int8[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->value, (int8_t *)q, qstride, n);
     else
-        encode_any(encoding_num(op->to), p, s, w->k, q, qstride, row, n);
+        encode_any(num, p, s, w->k, q, qstride, row, n);
 }
 
 /* The same block by block, with a count for each: *tile is the first one of the panel. */
@@ -186,7 +189,7 @@ static void run_tiles(const struct op *op, struct work *w, const struct panel *p
     for (size_t b = 0; b < p->blocks; b++) {
         struct kern_count n = {0};
         struct panel one = *p;
-        struct scales sc = {s->code ? s->code + b : NULL, s->value ? s->value + b : NULL, NULL};
+        struct scales sc = {s->code ? s->code + b : NULL, s->value ? s->value + b : NULL, NULL, s->bf16};
         one.x += b * p->block * (p->src == SRC_F32 ? 4 : 2);
         one.cols = min_u64(p->block, p->cols - b * p->block);
         one.blocks = 1;
@@ -305,7 +308,8 @@ static int job_memory(struct job *j, size_t panel, size_t block, struct work *w,
     j->amax = f;
     j->row = f + 2 * most;
     j->s = (struct scales){.code = t == DT_F8_E8M0 ? bytes : NULL, .value = t == DT_F8_E8M0 ? NULL : f + most,
-                           .stored = t == DT_F8_E4M3 ? bytes + most : NULL};
+                           .stored = t == DT_F8_E4M3 ? bytes + most : NULL,
+                           .bf16 = j->op->to->rule_f32 && j->op->to->rule_f32->bf16};
     return 0;
 }
 

@@ -17,6 +17,7 @@ struct scales {
     uint8_t *code;     /* NULL when the scales are no UE8M0 */
     float *value;      /* NULL when they are */
     uint8_t *stored;   /* NVFP4: E4M3 codes */
+    bool bf16;         /* x / scale is rounded to BF16 first (encode_any) */
 };
 
 /* Codes of a panel in any format of at most 8 bits, a byte per code, q rows qstride bytes apart. y = x / scale in FP32,

@@ -65,6 +65,9 @@ void encode_any(const struct num *num, const struct panel *p, const struct scale
             for (size_t i = c; i < end; i++)
                 y[i] = s->code ? x[i] * inverse : x[i] / scale;
         }
+        /* + 0: a zero point of 0 is added there, which takes the sign of zeros away */
+        for (size_t i = 0; s->bf16 && i < p->cols; i++)
+            y[i] = bf16_decode(bf16_encode(y[i])) + 0.0f;
         num_encode_row(num, y, q, p->cols, OVERFLOW_SATURATE);
         for (size_t c = 0, b = 0; c < p->cols; c += p->block, b++)
             count(x + c, y + c, q + c, min_u64(p->block, p->cols - c), value,

@@ -49,7 +49,8 @@ static int no_rule(const struct scheme *s, const char *rule, struct err *e)
 int encoding_make(struct encoding *to, const struct scheme *s, const char *rule, struct err *e)
 {
     *to = encoding_of(s);
-    if (!encoding_num(to) || (has_values(s) && !to->rule_f32) || s->zero_point || (scheme_int(s) && s->bits != 4 && s->bits != 8))
+    to->copies = s->zero_point || (scheme_int(s) && s->bits != 4 && s->bits != 8);
+    if (!encoding_num(to) || (has_values(s) && !to->rule_f32) || (to->copies && rule))
         return err_set(e, ERR_USAGE, "%s is read, but this version does not encode to it", s->name);
     if (!rule)
         return 0;

@@ -28,7 +28,7 @@ const struct num *const num_table[] = {
     &num_e4m3, &num_e5m2, &num_ue8m0, &num_bf16, &num_f16, &num_f32, &num_int8,
     &num_e4m3fnuz, &num_e5m2fnuz, &num_hif8, &num_ue4m3,
     &num_e2m1, &num_e2m1_down, &num_e1m2, &num_e2m3, &num_e3m2,
-    &num_int4, &num_int4_full, NULL,
+    &num_int4, &num_int4_full, &num_int8_full, NULL,
 };
 
 enum { NUMS = sizeof num_table / sizeof *num_table - 1 };

@@ -42,8 +42,8 @@ enum overflow {
  *    give code 0, (2^-127, 2^-126] code 1; above 2^127 and Inf give 254 when
  *    saturating, else 255; NaN gives 255.
  *  - INT8 and INT4 codes are two's complement; -128 and -8 decode, but are never
- *    made, so that negating a tensor negates its codes.  int4-full does make -8
- *    (compressed-tensors: scale amax / 7.5, codes clamped to -8..7).
+ *    made, so that negating a tensor negates its codes.  int8-full and int4-full
+ *    do make them (compressed-tensors: scale amax / 127.5 and amax / 7.5).
  *  - HiF8 rounds to nearest with ties away from zero (the mode "TA"; Ascend's
  *    CAST_ROUND): less than 2^-23 is 0, from 1.25 * 2^15 on overflows.  One zero,
  *    0x00.  NaN is 0x80, but 0 when saturating, as Ascend's saturating casts
@@ -61,7 +61,7 @@ struct num {
 extern const struct num num_e4m3, num_e5m2, num_ue8m0, num_bf16, num_f16, num_f32, num_int8;
 extern const struct num num_e4m3fnuz, num_e5m2fnuz, num_hif8, num_ue4m3;
 extern const struct num num_e2m1, num_e2m1_down, num_e1m2, num_e2m3, num_e3m2;
-extern const struct num num_int4, num_int4_full;
+extern const struct num num_int4, num_int4_full, num_int8_full;
 /* The number format of a storage type, NULL when it is not one (BOOL, I64 ...).
  * Where several lie in the same type it is the plain one: F8_E4M3 is E4M3, F4
  * is E2M1, I4 is INT4; the others have to be named. */

@@ -178,6 +178,9 @@ static int plain_tensor(struct plan *p, size_t i, const struct wanted *w, struct
     yes = yes && can && tensor_elems(t) > 0; /* no elements, no scale */
     const struct encoding *to = r && r->to ? r->to : w->to;
     const char *misfit = yes ? unfit_note(p, w, t, e) : NULL;
+    if (yes && to->copies && a == ACTION_DEFAULT)
+        misfit = arena_printf(&p->mem, e, "kept %s: codes of %s are copied, never made", t->name,
+                              to->scheme->name);
     if (yes && !misfit && a == ACTION_DEFAULT) {
         const struct view v = view_of(t);
         const char *why_not = plan_partial(p, to->scheme, t->name, &v, e);
@@ -305,10 +308,51 @@ static int check_ledger(const struct plan *p, struct err *e)
     return r;
 }
 
+/* Does the run only carry tensors from one container to another? Then what they mean does not matter. */
+static bool only_carries(const struct wanted *w)
+{
+    return !w->to && w->plain == DT_COUNT && !w->form && !w->weight_layout && !w->scale_layout;
+}
+
+/* What calibration left beside weights that it did not replace is of no use to whoever reads the weights. */
+static int left_over(struct plan *p, size_t i, const struct wanted *w, struct err *e)
+{
+    const struct out_tensor o = out_same(&p->src->t[i], p->group.part[i]);
+    if (only_carries(w))
+        return plan_copy(p, i, &o, NULL, e);
+    p->fate[i] = "left over from calibration";
+    if (!p->nleft++)
+        p->left_name = p->src->t[i].name;
+    return 0;
+}
+
+static int note_left(struct plan *p, struct err *e)
+{
+    if (!p->nleft)
+        return 0;
+    return plan_note(p,
+                     arena_printf(&p->mem, e,
+                                  "dropped %zu tensor%s ('%s'%s) that calibration left beside weights in "
+                                  "floating point",
+                                  p->nleft, p->nleft == 1 ? "" : "s", p->left_name,
+                                  p->nleft == 1 ? "" : " and others"),
+                     e);
+}
+
+static int any_tensor(struct plan *p, size_t i, const struct wanted *w, struct err *e)
+{
+    if (grouping_cache(&p->group, i))
+        return cache_scale(p, i, w, e);
+    if (grouping_has(&p->group, i))
+        return plan_quantized(p, i, w, e);
+    return p->group.part[i] == PART_PLAIN ? plain_tensor(p, i, w, e) : left_over(p, i, w, e);
+}
+
 int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct err *e)
 {
     *p = (struct plan){.src = src};
-    if (grouping_read(src, true, &p->group, e) || !(p->fate = arena_array(&p->mem, src->n + 1, sizeof *p->fate, e)))
+    if ((!only_carries(w) && grouping_expand(src, e)) || grouping_read(src, true, &p->group, e)
+        || !(p->fate = arena_array(&p->mem, src->n + 1, sizeof *p->fate, e)))
         goto fail;
     if ((w->form || w->weight_layout || w->scale_layout) && !p->group.n) {
         (void)err_set(e, ERR_INPUT, "%s: nothing in this model is quantized, so there is nothing to pack (run octavo "
@@ -319,10 +363,10 @@ int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct 
     if (left && plan_note(p, arena_printf(&p->mem, e, "left out: %s", left), e))
         goto fail;
     for (size_t i = 0; i < src->n; i++)
-        if (p->group.part[i] == PART_PLAIN ? plain_tensor(p, i, w, e)
-            : grouping_cache(&p->group, i) ? cache_scale(p, i, w, e) : plan_quantized(p, i, w, e))
+        if (any_tensor(p, i, w, e))
             goto fail;
-    if (note_caches(p, w, e) || plan_second_rounding(p, w, e) || check_ledger(p, e) || order_ops(p, e) || sum_up(p, e))
+    if (note_caches(p, w, e) || note_left(p, e) || plan_second_rounding(p, w, e) || check_ledger(p, e) || order_ops(p, e)
+        || sum_up(p, e))
         goto fail;
     return 0;
 fail:

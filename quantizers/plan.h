@@ -54,7 +54,7 @@ struct xform {
     int (*finish)(struct op *op, struct active *a, struct err *e);
 };
 extern const struct xform xform_copy, xform_encode, xform_decode, xform_rescale, xform_requant, xform_codes, xform_global,
-    xform_zero, xform_known, xform_check_zero;
+    xform_points, xform_zero, xform_known, xform_check_zero;
 
 /* A block with values that changed. */
 struct tile {
@@ -81,10 +81,10 @@ struct op {
     bool tiles;                    /* encode: count what is inexact per block (box_data) */
     struct tile *tile;             /* the blocks that were not, once the op is done (free()) */
     size_t ntiles;
-    uint32_t repeat[2];            /* rescale: output (r, c) is input (r / repeat[0], c / repeat[1]) */
+    uint32_t repeat[2];            /* rescale, points: output (r, c) is input (r / repeat[0], c / repeat[1]) */
     enum dtype scale;              /* rescale: type of the scales that are read */
     int shift;                     /* rescale: 1 doubles every scale (E4M3FNUZ) */
-    bool pow2;                     /* rescale: every scale must be a power of two 2^-126..2^127 */
+    bool pow2;                     /* rescale: every scale must be a power of two 2^-127..2^127 */
     struct matrix m;               /* what is cut into boxes */
     uint64_t box_rows, box_cols, boxes;
     unsigned passes;
@@ -118,6 +118,8 @@ struct plan {
     const char *second_name;
     size_t caches;                 /* scales of KV caches that the output has no place for, and the first of them */
     const char *cache_name;
+    size_t nleft;                  /* tensors that are dropped as left over, and the first of them */
+    const char *left_name;
     const char **note;             /* one sentence each: kept, skipped and why */
     size_t nnotes, note_cap;
 };

@@ -1,5 +1,6 @@
 /* What the files of the plan share: plan.c (tensors, order, ledger),
- * plan_weight.c (quantized weights) and plan_pack.c (chips' layouts). */
+ * plan_weight.c (quantized weights), plan_outputs.c (what a convention wants for
+ * them) and plan_pack.c (chips' layouts). */
 #ifndef OCTAVO_PLAN_PARTS_H
 #define OCTAVO_PLAN_PARTS_H
 
@@ -15,6 +16,16 @@ void op_sides(struct op *op, const struct group *g);
 /* What boxes of input view v of tensor t must respect: its layout, in the plan's memory; *st NULL when it is plain. */
 int plan_grain(struct plan *p, const struct tensor *t, const struct view *v, const struct stored **st,
                struct err *e) MUST_USE;
+/* The outputs of weight `name` in scheme s, as the convention and the activations of the run want them; n of
+ * them, [0] its codes. */
+int plan_outputs(struct plan *p, const char *name, const struct view *v, const struct scheme *s,
+                 const struct wanted *w, struct out_tensor out[OUT_PARTS], size_t *n, struct err *e) MUST_USE;
+/* The one that is this part, or NULL. */
+struct out_tensor *plan_part(struct out_tensor *out, size_t n, enum part part);
+/* Those that are no codes, scales or zero points: zeros, shapes, what belongs to activations. */
+int plan_rest(struct plan *p, size_t place, const struct view *v, const struct out_tensor *out, size_t n,
+              const struct wanted *w, struct err *e) MUST_USE;
+
 /* Source tensor i as it is, or in a stored layout. */
 int plan_copy(struct plan *p, size_t i, const struct out_tensor *as, const struct stored *stored, struct err *e) MUST_USE;
 /* Tensor i (a plain one, or the weight of g) to floating point, under its own name. */

@@ -32,6 +32,8 @@ static bool is_power(uint32_t u, uint32_t mantissa)
     return (u & 0x807fffff) == mantissa && exponent >= 1 && exponent <= 254;
 }
 
+static bool is_code(float scale) { return ue8m0_exact(scale) >= 0; }
+
 /* Looks at every scale of a group. A pipe cannot be looked at ahead: what its scheme says is believed, and checked when
  * the scales arrive; so is what a packed file says. */
 static int scan_scales(struct plan *p, const struct group *g, struct scan *x, struct err *e)
@@ -51,12 +53,12 @@ static int scan_scales(struct plan *p, const struct group *g, struct scan *x, st
     bool same = true;
     x->kind = KIND_POW2;
     for (uint64_t k = 0; k < n; k++) {
-        const uint32_t u = f32_bits(scale_value(data, t->dtype, k));
-        same &= is_power(u, mantissa);
-        if (x->kind == KIND_POW2 && !is_power(u, 0)) {
+        const float value = scale_value(data, t->dtype, k);
+        same &= is_power(f32_bits(value), mantissa);
+        if (x->kind == KIND_POW2 && !is_code(value)) {
             x->kind = KIND_OTHER;
             x->at = k;
-            x->value = f32_from(u);
+            x->value = value;
         }
     }
     if (x->kind == KIND_OTHER && same)
@@ -107,7 +109,8 @@ static bool scales_fit(const struct scheme *from, enum kind kind, const struct s
 static enum way way_of(const struct group *g, enum kind kind, const struct scheme *to)
 {
     const struct scheme *from = g->scheme;
-    const bool simple = g->of[PART_GLOBAL] == NO_TENSOR || from == to;
+    /* A global scale that is no second level (W8A8 of ascend-v1) goes into the others. */
+    const bool simple = g->of[PART_GLOBAL] == NO_TENSOR || from == to || !from->two_level;
     struct scheme as = *to;
     if (is_fnuz(from, to))
         as.elem = from->elem;
@@ -132,101 +135,6 @@ const char *plan_partial(struct plan *p, const struct scheme *s, const char *nam
     return arena_printf(&p->mem, e, "%s [%llu,%llu]: groups of %u columns do not divide it, and what serves %s refuses "
                         "that (--include takes it all the same)", name, (unsigned long long)m.rows,
                         (unsigned long long)m.cols, s->block_cols, s->name);
-}
-
-/* ---- what a convention wants ----------------------------------------------------- */
-static int outputs_of(struct plan *p, const char *name, const struct view *v, const struct scheme *s,
-                      const struct wanted *w, struct out_tensor out[OUT_PARTS], size_t *n, struct err *e)
-{
-    struct weight x = {name, v->rank, v->dim, s, w->activation};
-    *n = 0;
-    if (w->activation_given ? !w->convention->accepts || !w->convention->accepts(s, w->activation)
-                            : !convention_takes(w->convention, s, &x.activation))
-        return err_set(e, ERR_USAGE, "tensor '%s': the convention %s has no place for %s%s", name, w->convention->name,
-                       s->name, w->activation_given ? " with such activations" : "");
-    return w->convention->outputs(&x, &p->mem, out, n, e);
-}
-
-static struct out_tensor *part_of(struct out_tensor *out, size_t n, enum part part)
-{
-    for (size_t i = 0; i < n; i++)
-        if (out[i].part == part)
-            return &out[i];
-    return NULL;
-}
-
-/* A tensor whose bytes are known now. */
-static int add_bytes(struct plan *p, size_t place, const struct out_tensor *as, const void *bytes, size_t n, struct err *e)
-{
-    struct op *op = plan_op(p, &xform_known, p->src, place, e);
-    void *copy = arena_alloc(&p->mem, n + 1, e);
-    if (!op || !copy || !plan_output(p, as, e))
-        return -1;
-    if (bytes)
-        memcpy(copy, bytes, n);
-    op->ctx = copy;
-    op->flat = true;
-    op->m = (struct matrix){1, 1, n};
-    return op_cut(op, &(struct grain){1, 1, {.elem = DT_U8}, NULL, NULL, false}, e);
-}
-
-static int add_zero(struct plan *p, size_t place, const struct out_tensor *as, struct err *e)
-{
-    struct op *op = plan_op(p, &xform_zero, p->src, place, e);
-    if (!op || !plan_output(p, as, e))
-        return -1;
-    op->dtype = as->dtype;
-    op->m = tensor_matrix(&p->out[p->nout - 1].t);
-    return op_cut(op, &(struct grain){1, 1, {.elem = as->dtype}, NULL, NULL, false}, e);
-}
-
-/* Is the scale that lies beside the weight at `place` one for activations of the same type? (E4M3: amax / 448, ...) */
-static bool same_activations(const struct plan *p, size_t place, const struct scheme *to)
-{
-    const struct scheme *from = p->group.part[place] == PART_PLAIN ? NULL : p->group.g[p->group.group[place]].scheme;
-    return from && from->elem == to->elem && from->two_level == to->two_level;
-}
-
-/* An activation's tensor: the source's own of that name, or one that the user gave. */
-static int add_aux(struct plan *p, size_t place, const struct out_tensor *as, const struct wanted *w, struct err *e)
-{
-    size_t i;
-    if (same_activations(p, place, as->scheme) && map_find(&p->src->by_name, as->name, &i)) {
-        struct out_tensor o = out_same(&p->src->t[i], PART_AUX);
-        o.scheme = as->scheme;
-        o.weight = as->weight;
-        return plan_copy(p, i, &o, NULL, e);
-    }
-    if (!w->activations || !map_find(&w->activations->by_name, as->name, &i))
-        return err_set(e, ERR_INPUT, "'%s' needs '%s', the scale of its static activations, which neither %s nor "
-                       "--activation-scales has", as->weight, as->name, p->src->path);
-    const struct tensor *t = &w->activations->t[i];
-    uint8_t bytes[8];
-    if (t->dtype != as->dtype || tensor_elems(t) != 1 || t->size > sizeof bytes)
-        return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s, and one %s is wanted", w->activations->path, t->name,
-                       dtype_name(t->dtype), dtype_name(as->dtype));
-    return model_read((struct model *)w->activations, i, 0, bytes, t->size, e)
-        || add_bytes(p, place, as, bytes, t->size, e) ? -1 : 0;
-}
-
-/* All outputs but codes, scales and second-level scales. */
-static int add_rest(struct plan *p, size_t place, const struct view *v, const struct out_tensor *out, size_t n,
-                    const struct wanted *w, struct err *e)
-{
-    const struct matrix m = view_matrix(v);
-    const int64_t shape[2] = {(int64_t)(m.batch * m.rows), (int64_t)m.cols};
-    for (size_t i = 0; i < n; i++) {
-        int r = 0;
-        if (out[i].part == PART_ZERO)
-            r = add_zero(p, place, &out[i], e);
-        else if (out[i].part == PART_SHAPE)
-            r = add_bytes(p, place, &out[i], shape, sizeof shape, e);
-        else if (out[i].part == PART_AUX)
-            r = add_aux(p, place, &out[i], w, e);
-        if (r)
-            return -1;
-    }
-    return 0;
 }
 
 /* ---- encoding ------------------------------------------------------------------ */
@@ -280,7 +188,12 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
     struct out_tensor out[OUT_PARTS];
     size_t n, other = 0;
     int found = find_better(better, g, &other, e);
-    if (found < 0 || outputs_of(p, name, &v, s, w, out, &n, e))
+    if (found >= 0 && to->copies)
+        return err_set(e, ERR_INPUT,
+                       "%s: tensor '%s': codes of %s are copied, never made: only what has them already can "
+                       "become that",
+                       p->src->path, name, s->name);
+    if (found < 0 || plan_outputs(p, name, &v, s, w, out, &n, e))
         return -1;
     struct matrix m = view_matrix(&v);
     const bool whole = (!s->block_rows && s->scale != DT_COUNT) || s->two_level;
@@ -299,7 +212,7 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
         op->from = g;
         op_sides(op, g);
     }
-    const struct out_tensor *scale = part_of(out, n, PART_SCALE), *global = part_of(out, n, PART_GLOBAL);
+    const struct out_tensor *scale = plan_part(out, n, PART_SCALE), *global = plan_part(out, n, PART_GLOBAL);
     op->to = to;
     op->coded = out[0].view;
     op->unit = out[0].dtype;
@@ -312,7 +225,7 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
     if (cut_encode(p, op, e) || !plan_output(p, &out[0], e)
         || (scale && !plan_output(p, scale, e)) || (global && !plan_output(p, global, e)))
         return -1;
-    return add_rest(p, i, &v, out, n, w, e);
+    return plan_rest(p, i, &v, out, n, w, e);
 }
 
 int plan_decode(struct plan *p, size_t i, const struct group *g, enum dtype to, struct err *e)
@@ -393,7 +306,7 @@ int plan_check_zero(struct plan *p, size_t i, struct err *e)
 
 static bool same_bytes(const struct view *a, const struct view *b)
 {
-    return a->packing == b->packing || (a->packing != PACK_WORDS && b->packing != PACK_WORDS);
+    return a->packing == b->packing || (a->packing <= PACK_BYTES && b->packing <= PACK_BYTES);
 }
 
 /* The codes in another packing, or as the same numbers of another format. */
@@ -417,15 +330,38 @@ static int add_codes(struct plan *p, const struct group *g, const struct out_ten
     return op_cut(op, &(struct grain){1, step, op->view, grain_of(t), NULL, op_streams(op) && !p->src->random}, e);
 }
 
+/* The global scale of g becomes a part of the scales that op makes: rounded once, where that is not exact. */
+static void fold_global(struct op *op, const struct group *g)
+{
+    op->from = g;
+    op->side[SIDE_GLOBAL] = op->nin;
+    op->in[op->nin++] = g->of[PART_GLOBAL];
+    op->exact = false;
+}
+
 static int keep_codes(struct plan *p, const struct group *g, const struct scheme *to, const struct wanted *w, struct err *e)
 {
     struct out_tensor out[OUT_PARTS];
     size_t n;
-    if (outputs_of(p, g->name, &g->view, to, w, out, &n, e) || add_codes(p, g, &out[0], e))
+    if (plan_outputs(p, g->name, &g->view, to, w, out, &n, e) || add_codes(p, g, &out[0], e))
         return -1;
-    const struct out_tensor *scale = part_of(out, n, PART_SCALE), *global = part_of(out, n, PART_GLOBAL);
+    const struct out_tensor *scale = plan_part(out, n, PART_SCALE), *global = plan_part(out, n, PART_GLOBAL);
     if (scale && plan_rescale(p, g->of[PART_SCALE], g->scheme, to, scale, NULL, is_fnuz(g->scheme, to), e))
         return -1;
+    if (scale && !global && g->of[PART_GLOBAL] != NO_TENSOR)
+        fold_global(&p->op[p->nops - 1], g);
+    const struct out_tensor *point = plan_part(out, n, PART_POINT);
+    if (point) {
+        struct op *op = plan_op(p, &xform_points, p->src, g->of[PART_WEIGHT], e);
+        if (!op || !plan_output(p, point, e))
+            return -1;
+        op_input(op, g->of[PART_POINT]);
+        op->from = g;
+        op->repeat[1] = g->scheme->block_cols && to->block_cols ? g->scheme->block_cols / to->block_cols : 1;
+        op->m = tensor_matrix(&p->out[p->nout - 1].t);
+        if (op_cut(op, &(struct grain){1, 1, op->view, NULL, NULL, false}, e))
+            return -1;
+    }
     if (global) {
         struct op *op = plan_op(p, &xform_global, p->src, g->of[PART_WEIGHT], e);
         if (!op || !plan_output(p, global, e))
@@ -437,7 +373,7 @@ static int keep_codes(struct plan *p, const struct group *g, const struct scheme
         if (op_cut(op, &(struct grain){1, 1, op->view, NULL, NULL, false}, e))
             return -1;
     }
-    return add_rest(p, g->of[PART_WEIGHT], &g->view, out, n, w, e);
+    return plan_rest(p, g->of[PART_WEIGHT], &g->view, out, n, w, e);
 }
 
 /* The same blocks with power-of-two scales: see requant.c. */
@@ -445,9 +381,9 @@ static int requant(struct plan *p, const struct group *g, const struct encoding 
 {
     struct out_tensor out[OUT_PARTS];
     size_t n;
-    if (outputs_of(p, g->name, &g->view, to->scheme, w, out, &n, e))
+    if (plan_outputs(p, g->name, &g->view, to->scheme, w, out, &n, e))
         return -1;
-    const struct out_tensor *scale = part_of(out, n, PART_SCALE);
+    const struct out_tensor *scale = plan_part(out, n, PART_SCALE);
     struct op *op = plan_op(p, &xform_requant, p->src, g->of[PART_WEIGHT], e);
     if (!op || !scale)
         return -1;
@@ -463,7 +399,7 @@ static int requant(struct plan *p, const struct group *g, const struct encoding 
     if (cut_encode(p, op, e) || !plan_output(p, &out[0], e)
         || !plan_output(p, scale, e))
         return -1;
-    return add_rest(p, g->of[PART_WEIGHT], &g->view, out, n, w, e);
+    return plan_rest(p, g->of[PART_WEIGHT], &g->view, out, n, w, e);
 }
 
 /* ---- which way ------------------------------------------------------------------- */
@@ -479,7 +415,7 @@ static int refuse_rounding(struct plan *p, const struct group *g, const struct s
         snprintf(why, sizeof why, "its scales are powers of two times %.9g, a factor for which there is no place; ",
                  (double)x->factor);
     else if (wants && x->at != UINT64_MAX)
-        snprintf(why, sizeof why, "scale [%llu,%llu] = %.9g of '%s' is no power of two in 2^-126..2^127; ",
+        snprintf(why, sizeof why, "scale [%llu,%llu] = %.9g of '%s' is no power of two in 2^-127..2^127; ",
                  (unsigned long long)(x->at / cols), (unsigned long long)(x->at % cols), (double)x->value,
                  p->src->t[g->of[PART_SCALE]].name);
     return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s already: %sthere is no exact way to %s, which would round it a "

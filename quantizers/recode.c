@@ -41,8 +41,10 @@ static int check_zero_box(const struct op *op, struct active *a, unsigned pass, 
     for (uint64_t r = 0; r < b->rows; r++)
         for (size_t i = 0; i < width; i++)
             if (in[r * stride + i])
-                return err_set(e, ERR_INPUT, "%s: tensor '%s': an offset is not zero: asymmetric codes are not "
-                               "read by this version", op->src->f[t->file].path, t->name);
+                return err_set(e, ERR_INPUT,
+                               "%s: tensor '%s': an offset is not zero, and what is to be written "
+                               "has no place for it",
+                               op->src->f[t->file].path, t->name);
     return 0;
 }
 
@@ -100,6 +102,46 @@ static int codes_box(const struct op *op, struct active *a, unsigned pass, uint6
 
 const struct xform xform_codes = {.name = "codes", .streams = true, .box = codes_box};
 
+/* The codes that stand for zero, packed along the rows: word w of a column has the bits 32 * w .. of a stream
+ * of codes of the rows, each value + 2^(bits-1). */
+static int points_box(const struct op *op, struct active *a, unsigned pass, uint64_t index,
+                      const struct box *b, const uint8_t *in, size_t stride, struct work *w, struct err *e)
+{
+    (void)pass, (void)index, (void)in, (void)stride;
+    const uint8_t *side[SIDE_COUNT] = {[SIDE_POINT] = a->side[SIDE_SCALE]};
+    const unsigned bits = op->from->scheme->bits;
+    const int middle = 1 << (bits - 1);
+    struct values v;
+    uint64_t rows, cols;
+    uint8_t *out = scratch_get(&w->out[0], b->rows * b->cols * 4, e), *y = out;
+    if (!out)
+        return -1;
+    values_init(&v, op->src, &op->from->view, op->from, side);
+    scheme_scale_shape(op->from->scheme, view_matrix(&op->from->view).rows, view_matrix(&op->from->view).cols,
+                       &rows, &cols);
+    for (uint64_t r = b->row; r < b->row + b->rows; r++)
+        for (uint64_t c = b->col; c < b->col + b->cols; c++, y += 4) {
+            uint32_t word = 0;
+            for (uint64_t k = 32 * r / bits; k < rows && k * bits < 32 * (r + 1); k++) {
+                const int code = values_point(&v, k, c / op->repeat[1], cols) + middle;
+                if (code < 0 || code >= 2 * middle)
+                    return err_set(e, ERR_INPUT,
+                                   "%s: tensor '%s': %d stands for zero in row %llu, which is no code of "
+                                   "%u bits",
+                                   op->src->path, op->src->t[op->in[0]].name, code - middle,
+                                   (unsigned long long)k, bits);
+                word |= k * bits < 32 * r ? (uint32_t)code >> (32 * r - k * bits)
+                                          : (uint32_t)code << (k * bits - 32 * r);
+            }
+            memcpy(y, &word, 4);
+        }
+    w->result[0] = (struct result){out, b->cols * 4, *b};
+    w->n.elems = b->rows * b->cols;
+    return 0;
+}
+
+const struct xform xform_points = {.name = "points", .streams = false, .box = points_box};
+
 /* ---- scales ------------------------------------------------------------------ */
 
 /* A second-level scale, as it is or (divides) inverted: rounded once, by at most 6e-8 of itself. */
@@ -134,6 +176,20 @@ static int scale_error(const struct op *op, uint64_t r, uint64_t c, float value,
                    t->name, (unsigned long long)r, (unsigned long long)c, (double)value, what);
 }
 
+/* Scale i of the source, its global one in it. */
+static float folded(const struct op *op, const struct active *a, uint64_t i, uint64_t batch, struct work *w)
+{
+    const float scale = scale_value(a->side[SIDE_SCALE], op->scale, i) * (op->shift ? 2 : 1);
+    if (!op->side[SIDE_GLOBAL])
+        return scale;
+    const struct tensor *t = &op->src->t[op->in[op->side[SIDE_GLOBAL]]];
+    const double global =
+        (double)scale_value(a->side[SIDE_GLOBAL], t->dtype, tensor_elems(t) == 1 ? 0 : batch);
+    const double both = op->from->global_divides ? (double)scale / global : (double)scale * global;
+    w->n.n.inexact += (double)(float)both != both;
+    return (float)both;
+}
+
 /* One scale into the type of the output; false when that does not hold it exactly. */
 static bool put_scale(const struct op *op, float value, int code, uint8_t *y)
 {
@@ -154,7 +210,9 @@ static bool put_scale(const struct op *op, float value, int code, uint8_t *y)
     return (op->dtype == DT_BF16 ? bf16_decode(h) : f16_decode(h)) == value;
 }
 
-/* One scale in another type, only when that is exact. */
+/* One scale in another type, only when that is exact.  Code 0 of UE8M0 is 2^-127, a subnormal FP32 or BF16
+ * number: files have it for blocks of zeros (compressed-tensors, OCP MX), and it goes through as what it is,
+ * both ways. */
 static int rescale_box(const struct op *op, struct active *a, unsigned pass, uint64_t index, const struct box *b,
                        const uint8_t *in, size_t stride, struct work *w, struct err *e)
 {
@@ -170,15 +228,16 @@ static int rescale_box(const struct op *op, struct active *a, unsigned pass, uin
         for (uint64_t c = 0; c < b->cols; c++, y += esize) {
             uint64_t sr = (b->row + r) / op->repeat[0], sc = (b->col + c) / op->repeat[1];
             uint64_t i = (b->batch * rows + sr) * cols + sc;
-            float value = scale_value(side, op->scale, i) * (op->shift ? 2 : 1);
+            float value = folded(op, a, i, b->batch, w);
             int code = is_code(op->scale) ? side[i] + op->shift : ue8m0_exact(value);
-            /* A code that stays a code may be 0; what is made here may not. */
-            const int least = is_code(op->scale) && is_code(op->dtype) ? 0 : 1;
             if (isnan(value) || isinf(value) || value < 0)
                 return scale_error(op, sr, sc, value, "is no scale", e);
-            if ((op->pow2 || is_code(op->dtype)) && (code < least || code > 254))
-                return scale_error(op, sr, sc, value, "is not a power of two in 2^-126..2^127, so it cannot become "
-                                   "UE8M0 exactly (--spool lets that be seen and handled before anything is written)", e);
+            if ((op->pow2 || is_code(op->dtype)) && (code < 0 || code > 254))
+                return scale_error(
+                    op, sr, sc, value,
+                    "is not a power of two in 2^-127..2^127, so it cannot become "
+                    "UE8M0 exactly (--spool lets that be seen and handled before anything is written)",
+                    e);
             if (!put_scale(op, value, code, y))
                 return scale_error(op, sr, sc, value, "does not fit the type of the output exactly", e);
         }

@@ -21,7 +21,7 @@ static int make_remap(const struct op *op, float s, uint8_t top, struct remap *t
     const char *const name = op->src->t[op->in[1]].name;
     if (!(s >= 0) || isinf(s))
         return err_set(e, ERR_INPUT, "%s: tensor '%s': a scale is %g", op->src->path, name, (double)s);
-    t->same = exact >= 1 && exact <= 254;
+    t->same = exact >= 0 && exact <= 254;
     if (t->same) {
         *scale = (uint8_t)exact;
         return 0;

@@ -235,7 +235,7 @@ static int put_results(struct run *r, const struct claim *c, struct work *w, str
 static bool by_kernel(const struct run *r, const struct op *op)
 {
     return r->sink && !r->sink->ordered && op->src->random && op->x == &xform_copy && op->flat
-        && tensor_is_flat(&op->src->t[op->in[0]]);
+        && tensor_is_flat(&op->src->t[op->in[0]]) && !op->src->t[op->in[0]].derived;
 }
 
 static int copy_by_kernel(struct run *r, const struct claim *c, struct err *e)

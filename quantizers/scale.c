@@ -146,15 +146,12 @@ static uint8_t modelopt(float amax, const struct num *elem)
 
 static uint8_t ct(float amax, const struct num *elem)
 {
-    /* The FP4 bump of a quarter is used for FP8 as well. */
+    /* The FP4 bump of a quarter is used for FP8 as well.  The exponent is rounded to an unsigned byte before
+     * it becomes a scale, so that zeros (log2 is -Inf there) and what is tiny end at code 0; what rounds to
+     * Inf ends at 255, and NaN is undefined there. */
     const uint32_t u = f32_bits(amax) + 0x200000;
 
-    /* A power of two that is zero gets the scale 1.0 from the rule's epsilon;
-     * below 2^emax * FLT_MIN the byte wraps; Inf and NaN are undefined there
-     * and 255 here. */
-    if (expf_field(u) == 0)
-        return 127;
-    return u >= F32_INF ? 255 : (uint8_t)((int)expf_field(u) - elem->emax);
+    return u >= F32_INF ? 255 : clamp_code((int)expf_field(u) - elem->emax, 0, 255);
 }
 
 static uint8_t msx(float amax, const struct num *elem)
@@ -225,7 +222,7 @@ const struct scale_rule scale_rules[] = {
     { "modelopt", "NVIDIA Model Optimizer MXFP8: ceil(log2(amax / max)) in FP32",
       "NVIDIA/Model-Optimizer torch/quantization/qtensor/mxfp8_tensor.py",
       DT_COUNT, false, modelopt, NULL },
-    { "ct", "compressed-tensors MX: up from 1.75 * 2^k; wraps below 2^-118",
+    { "ct", "compressed-tensors MX, from 0.14 on: up from 1.75 * 2^k; code 0 for zeros",
       "vllm-project/compressed-tensors src/compressed_tensors/quantization/utils/mxfp_utils.py",
       DT_COUNT, false, ct, NULL },
     { "msx", "microxcaling: floor(log2(amax)) in FP32 less emax",

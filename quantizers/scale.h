@@ -38,6 +38,8 @@ struct scale_rule_f32 {
     bool default_;
     float (*scale)(float amax);
     const char *num;      /* as above */
+    bool bf16;            /* the scale is a BF16 number, and so is x / scale before it is rounded to an element:
+                           * what becomes of BF16 weights in a program that computes in their type */
 };
 extern const struct scale_rule_f32 scale_rules_f32[];
 extern const size_t scale_rule_f32_count;

@@ -62,6 +62,10 @@ void values_codes(const struct view *view, const uint8_t *in, uint64_t cols, uin
         const unsigned middle = 1u << (view->bits - 1);
         for (uint64_t c = 0; c < cols; c++)
             code[c] = (uint8_t)(bits_at(in, c * view->bits, view->bits) - middle);
+    } else if (view->packing == PACK_SLOTS) {
+        const unsigned slots = 32 / view->bits, middle = 1u << (view->bits - 1);
+        for (uint64_t c = 0; c < cols; c++)
+            code[c] = (uint8_t)(bits_at(in, c / slots * 32 + c % slots * view->bits, view->bits) - middle);
     } else if (dtype_table[view->elem].block_elems == 2) {
         for (uint64_t c = 0; c < cols; c++)
             code[c] = (in[c / 2] >> 4 * (c % 2)) & 15;
@@ -76,6 +80,17 @@ static bool is_bytes(const struct view *view)
         && dtype_table[view->elem].block_bytes == 1;
 }
 
+/* An order that has -1 anywhere was never filled in: columns are in their own order (compressed-tensors
+ * forward.py). */
+static bool no_order(const uint8_t *order, uint64_t cols)
+{
+    static const uint8_t none[4] = {255, 255, 255, 255};
+    uint64_t c = 0;
+    while (c < cols && memcmp(order + 4 * c, none, 4))
+        c++;
+    return c < cols;
+}
+
 void values_init(struct values *v, const struct model *m, const struct view *view, const struct group *g,
                  const uint8_t *const side[SIDE_COUNT])
 {
@@ -84,6 +99,8 @@ void values_init(struct values *v, const struct model *m, const struct view *vie
     v->model = m;
     for (int s = 0; s < SIDE_COUNT; s++)
         v->side[s] = g && g->of[side_part((enum side)s)] != NO_TENSOR ? side[s] : NULL;
+    if (v->side[SIDE_ORDER] && no_order(v->side[SIDE_ORDER], view_matrix(view).cols))
+        v->side[SIDE_ORDER] = NULL;
     uint8_t q[256];
     for (int i = 0; i < 256; i++)
         q[i] = (uint8_t)i;
@@ -142,25 +159,30 @@ static double used(const struct values *v, float scale, float global)
     return (double)scale_with_global(scale, global, v->group->global_divides);
 }
 
-/* The code that stands for zero in block (row, i) of the scales. */
-static int point_at(const struct values *v, const struct place *p, uint64_t i)
+int values_point(const struct values *v, uint64_t row, uint64_t col, uint64_t cols)
 {
     if (!v->side[SIDE_POINT])
         return 0;
     const struct tensor *t = &v->model->t[v->group->of[PART_POINT]];
     const uint8_t *z = v->side[SIDE_POINT];
     const unsigned bits = v->group->scheme->bits;
-    if (v->view->packing == PACK_WORDS && t->dtype == DT_I32) {
+    if (t->dtype == DT_I32) {
         /* packed along the rows: code r of a column is bits r * b .. of a stream of the words of that column */
-        uint64_t bit = p->row * bits, word = bit / 32;
+        const unsigned slots = 32 / bits;
+        uint64_t bit = v->view->packing == PACK_SLOTS ? row / slots * 32 + row % slots * bits : row * bits,
+                 word = bit / 32;
         uint32_t lo, hi = 0;
-        memcpy(&lo, z + 4 * (word * p->cols + i), 4);
+        memcpy(&lo, z + 4 * (word * cols + col), 4);
         if (bit % 32 + bits > 32)
-            memcpy(&hi, z + 4 * ((word + 1) * p->cols + i), 4);
+            memcpy(&hi, z + 4 * ((word + 1) * cols + col), 4);
         uint64_t both = (uint64_t)hi << 32 | lo;
         return (int)(both >> bit % 32 & ((1u << bits) - 1)) - (1 << (bits - 1));
     }
-    uint64_t at = p->row * p->cols + i;
+    uint64_t at = row * cols + col;
+    if (t->dtype == DT_F32) { /* small integers: who pairs them has looked */
+        const float x = scale_value(z, DT_F32, at);
+        return x >= -0x1p16f && x <= 0x1p16f ? (int)x : 0;
+    }
     return t->dtype == DT_U8 ? z[at] : (int8_t)z[at];
 }
 
@@ -210,11 +232,12 @@ static void exact_run(const struct values *v, const struct place *p, float globa
     const uint64_t base = p->row * p->cols;
     for (uint64_t c = 0; v->side[SIDE_ORDER] && c < cols; c++) {
         const uint64_t i = (uint64_t)order_at(v, col + c);
-        out[c] = ((double)v->code[q[c]] - point_at(v, p, i)) * used(v, scale_at(v, base + i), global);
+        out[c] = ((double)v->code[q[c]] - values_point(v, p->row, i, p->cols))
+                 * used(v, scale_at(v, base + i), global);
     }
     for (uint64_t c = 0, b = 0; !v->side[SIDE_ORDER] && c < cols; b++) {
         const double scale = used(v, w->scale[b], global);
-        const int point = point_at(v, p, p->first - base + b);
+        const int point = values_point(v, p->row, p->first - base + b, p->cols);
         for (uint64_t end = min_u64(c + p->block, cols); c < end; c++)
             out[c] = ((double)v->code[q[c]] - point) * scale;
     }

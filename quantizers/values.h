@@ -50,6 +50,9 @@ int values_row(const struct values *v, const struct kern *k, uint64_t batch, uin
  * weights only, after values_row. */
 void values_exact(const struct values *v, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols, const uint8_t *in,
                   const struct values_row *w, double *out);
+/* The code that stands for zero in block (row, col) of the matrix of scales (the batch counted in its rows,
+ * cols columns): a number like those of the weight's codes. 0 when there is none. */
+int values_point(const struct values *v, uint64_t row, uint64_t col, uint64_t cols);
 /* One byte per code: the codes of a row as they would be in a tensor of their own type. */
 void values_codes(const struct view *view, const uint8_t *in, uint64_t cols, uint8_t *code);
 

@@ -98,6 +98,7 @@ const struct oracle_format oracle_format[] = {
     { "e3m2", FLOAT, 6, 2, 3, 0x1f, 0x1f, TIE_EVEN, SIGNED, -1, 0, 0 },
     { "int4", INTEGER, 4, 0, 0, 7, 7, TIE_EVEN, SIGNED, -1, 0, 0 },
     { "int4-full", INTEGER, 4, 0, 0, 7, 8, TIE_EVEN, SIGNED, -1, 0, 0 },
+    { "int8-full", INTEGER, 8, 0, 0, 127, 128, TIE_EVEN, SIGNED, -1, 0, 0 },
 };
 const int oracle_formats = sizeof oracle_format / sizeof *oracle_format;
 

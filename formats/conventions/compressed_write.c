@@ -52,25 +52,26 @@ static bool find_row(const struct scheme *s, enum activation a, struct row *r)
     bool floats = s->scale == DT_F32 || s->scale == DT_BF16 || s->scale == DT_F16;
     *r = (struct row){.weights = tensor ? "tensor" : channel ? "channel" : "group", .activations = "token"};
     if (s->elem == DT_F8_E4M3) {
-        r->format = "float-quantized";
+        r->format = a == ACTIVATION_NONE ? "naive-quantized" : "float-quantized";
         if (is_mx(s))
             *r = (struct row){"mxfp8-quantized", "group", "group", 32, "torch.uint8"};
         else if (s->block_rows == 128 && s->block_cols == 128)
-            *r = (struct row){"float-quantized", "block", "group", 128, NULL};
+            *r = (struct row){r->format, "block", "group", 128, NULL};
         else if (!floats || !(tensor || channel))
             return false;
-        return a == ACTIVATION_DYNAMIC || (a == ACTIVATION_STATIC && (tensor || channel));
+        return a != ACTIVATION_STATIC || tensor || channel;
     }
     if (s->elem == DT_F4) {
         if (s->two_level && s->block_rows == 1 && s->block_cols == 16)
             *r = (struct row){"nvfp4-pack-quantized", "tensor_group", "tensor_group", 16, "torch.float8_e4m3fn"};
         else if (is_mx(s))
             *r = (struct row){"mxfp4-pack-quantized", "group", "group", 32, "torch.uint8"};
-        return r->format && (a == ACTIVATION_NONE || (s->two_level && a == ACTIVATION_STATIC));
+        return r->format
+               && (a == ACTIVATION_NONE || a == (s->two_level ? ACTIVATION_STATIC : ACTIVATION_DYNAMIC));
     }
-    if (!scheme_int(s) || !floats || s->zero_point || s->block_rows > 1)
+    if (!scheme_int(s) || !floats || s->block_rows > 1)
         return false;
-    bool whole = s->elem == DT_I8 && s->bits == 8 && (tensor || channel);
+    bool whole = s->elem == DT_I8 && s->bits == 8 && (tensor || channel) && !s->zero_point;
     r->format = whole ? "int-quantized" : "pack-quantized";
     return whole ? a != ACTIVATION_NONE : a == ACTIVATION_NONE && !tensor;
 }
@@ -105,6 +106,13 @@ int compressed_outputs(const struct weight *w, struct arena *mem, struct out_ten
         || (s->two_level && put_global(&o, "_global_scale", true))
         || (words && put_part(&o, PART_SHAPE, "_shape", DT_I64, 1, &two)))
         return -1;
+    if (s->zero_point) {
+        uint64_t points[2];
+        scheme_scale_shape(s, w->dim[0], w->dim[1], &points[0], &points[1]);
+        points[0] = ceil_div(points[0] * s->bits, 32);
+        if (put_part(&o, PART_POINT, "_zero_point", DT_I32, 2, points))
+            return -1;
+    }
     if (w->activation != ACTIVATION_STATIC)
         return 0;
     return put_part(&o, PART_AUX, s->two_level ? ".input_global_scale" : ".input_scale", DT_F32, 1, &one);
@@ -112,24 +120,31 @@ int compressed_outputs(const struct weight *w, struct arena *mem, struct out_ten
 
 /* ---- config.json ------------------------------------------------------------------ */
 
-/* QuantizationArgs.  Every key but scale_dtype is one that readers of all ages know. */
+static void say(json_t *x, const char *key, json_t *value)
+{
+    if (x && value)
+        json_object_set_new(x, key, value);
+}
+
+/* QuantizationArgs as compressed-tensors itself writes the presets of llm-compressor: what is not set is left
+ * out.  The four that are always there readers of all ages know. */
 static json_t *arguments(const struct scheme *s, const struct row *r, enum activation a, bool weights)
 {
-    bool block = weights && s->block_rows > 1, local = !weights && s->two_level, fixed = !weights && a == ACTIVATION_STATIC;
+    bool local = !weights && s->two_level, fixed = !weights && a == ACTIVATION_STATIC;
     uint32_t group = weights ? (s->block_rows == 1 ? s->block_cols : 0) : fixed && !local ? 0 : r->group;
     const char *strategy = weights ? r->weights : fixed && !local ? "tensor" : r->activations;
-    bool code = weights && s->scale == DT_F8_E8M0 && !is_mx(s);
-    json_t *x = json_pack("{sn so so so si so* so ss sb ss}", "actorder", "block_structure",
-                          block ? json_pack("[ii]", (int)s->block_rows, (int)s->block_cols) : json_null(),
-                          "dynamic", local ? json_string("local") : json_boolean(!weights && !fixed),
-                          "group_size", group ? json_integer(group) : json_null(), "num_bits", (int)s->bits,
-                          "observer", weights || fixed ? json_string("minmax") : json_null(),
-                          "observer_kwargs", code ? json_pack("{ss}", "scale_fmt", "ue8m0") : json_object(),
-                          "strategy", strategy, "symmetric", 1, "type", scheme_int(s) ? "int" : "float");
-    if (x && r->scale_dtype && json_object_set_new(x, "scale_dtype", json_string(r->scale_dtype))) {
-        json_decref(x);
-        return NULL;
-    }
+    json_t *x = json_pack(
+        "{so so si ss sb ss}", "dynamic", local ? json_string("local") : json_boolean(!weights && !fixed),
+        "group_size", group ? json_integer(group) : json_null(), "num_bits", (int)s->bits, "strategy",
+        strategy, "symmetric", !weights || !s->zero_point, "type", scheme_int(s) ? "int" : "float");
+    if (weights && s->block_rows > 1)
+        say(x, "block_structure", json_pack("[ii]", (int)s->block_rows, (int)s->block_cols));
+    if (weights && s->scale == DT_F8_E8M0 && !is_mx(s))
+        say(x, "observer_kwargs", json_pack("{ss}", "scale_fmt", "ue8m0"));
+    if (fixed)
+        say(x, "observer", json_string("static_minmax"));
+    if (r->scale_dtype)
+        say(x, "scale_dtype", json_string(r->scale_dtype));
     return x;
 }
 
@@ -178,8 +193,9 @@ int compressed_config(void *root, const struct out_tensor *t, size_t n, struct e
         json_decref(groups);
         return -1;
     }
-    json_t *q = json_pack("{so ss sn so sn ss ss ss}", "config_groups", groups, "format", format,
+    json_t *q = json_pack("{so ss sn so sn ss ss s{} s{} ss}", "config_groups", groups, "format", format,
                           "global_compression_ratio", "ignore", kept, "kv_cache_scheme", "quant_method",
-                          "compressed-tensors", "quantization_status", "compressed", "version", "0.12.0");
+                          "compressed-tensors", "quantization_status", "compressed", "sparsity_config",
+                          "transform_config", "version", COMPRESSED_VERSION);
     return config_set(root, "quantization_config", q, e);
 }

@@ -163,19 +163,25 @@ static int check_part(const struct model *m, const struct group *g, enum part p,
                    (unsigned long long)elems, what);
 }
 
-/* Zero points are a byte per scale, or, where codes are bits of words, words along the rows of the scales. */
+/* Zero points: one for each scale, or codes packed along the rows in I32 words. */
 static int check_points(const struct model *m, const struct group *g, struct err *e)
 {
     const struct tensor *t = &m->t[g->of[PART_POINT]];
     const struct matrix x = view_matrix(&g->view);
+    const unsigned bits = g->scheme->bits;
     uint64_t rows, cols;
     scheme_scale_shape(g->scheme, x.rows, x.cols, &rows, &cols);
-    if (g->view.packing == PACK_WORDS && t->dtype == DT_I32)
-        rows = rows / 32 * g->scheme->bits + ceil_div(rows % 32 * g->scheme->bits, 32);
-    else if (t->dtype != DT_I8 && t->dtype != DT_U8)
+    const bool words = t->dtype == DT_I32 && (g->view.packing == PACK_WORDS || g->view.packing == PACK_SLOTS);
+    if (!words && t->dtype != DT_I8 && t->dtype != DT_U8 && t->dtype != DT_F32)
         return err_set(e, ERR_INPUT, "tensor '%s' is %s, which is no dtype for the zero points of '%s'", t->name,
                        dtype_name(t->dtype), g->name);
-    return check_part(m, g, PART_POINT, x.batch * rows * cols, "zero points", e);
+    if (!words)
+        return check_part(m, g, PART_POINT, x.batch * rows * cols, "zero points", e);
+    if (x.batch != 1)
+        return err_set(e, ERR_INPUT, "tensor '%s' is packed, and '%s' is a stack of %llu matrices", t->name,
+                       g->name, (unsigned long long)x.batch);
+    rows = g->view.packing == PACK_SLOTS ? ceil_div(rows, 32 / bits) : ceil_div(rows * bits, 32);
+    return check_part(m, g, PART_POINT, x.batch * rows * cols, "words of zero points", e);
 }
 
 int group_check(const struct model *m, const struct group *g, struct err *e)
@@ -186,10 +192,10 @@ int group_check(const struct model *m, const struct group *g, struct err *e)
         return -1;
     if (g->of[PART_ORDER] != NO_TENSOR && check_part(m, g, PART_ORDER, x.cols, "block numbers", e))
         return -1;
-    if (g->of[PART_SCALE] == NO_TENSOR)
-        return 0;
     if (g->of[PART_POINT] != NO_TENSOR && check_points(m, g, e))
         return -1;
+    if (g->of[PART_SCALE] == NO_TENSOR)
+        return 0;
     const struct tensor *s = &m->t[g->of[PART_SCALE]];
     if (!group_fits(m, g)) {
         struct tensor want = {.rank = 0};
@@ -199,7 +205,9 @@ int group_check(const struct model *m, const struct group *g, struct err *e)
                        view_shape(&g->view, ws), block_text(g->scheme->block_rows, r),
                        block_text(g->scheme->block_cols, c), tensor_shape(&want, need));
     }
-    if (!scale_dtype_fits(s->dtype, g->scheme))
+    const bool hidden =
+        g->global_divides && !g->scheme->two_level && s->dtype == DT_I64; /* the bits of an F32 (ascend-v1) */
+    if (!hidden && !scale_dtype_fits(s->dtype, g->scheme))
         return err_set(e, ERR_INPUT, "tensor '%s' is %s, which is no dtype for the scale of '%s' "
                        "(%s)", s->name, dtype_name(s->dtype), g->name, g->scheme->name);
     return 0;

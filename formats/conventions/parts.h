@@ -43,7 +43,8 @@ int group_find_any(const struct model *m, struct group *g, enum part part, const
                    struct err *e) MUST_USE;
 /* The same for tensors that stand beside the weight (PART_AUX): each of the suffixes that is there. */
 int group_aux(const struct model *m, struct group *g, const char *const *suffix, struct err *e) MUST_USE;
-/* The weight is codes of 4 (PACK_BYTES) or `bits` (PACK_WORDS, of cols columns) bits in its tensor. */
+/* The weight is codes of 4 (PACK_BYTES) or `bits` (PACK_WORDS or PACK_SLOTS, of cols columns) bits in its
+ * tensor. */
 int group_packed(const struct model *m, struct group *g, enum dtype elem, enum packing p, uint8_t bits, uint64_t cols,
                  struct err *e) MUST_USE;
 /* ERR_INPUT with both shapes when the scale of g does not fit its weight, or

@@ -88,22 +88,19 @@ Test(config_text, edits)
                 "fp8-tensor", NULL,
                 "{\n\t\"quantization_config\": {\n\t\t\"config_groups\": {\n\t\t\t\"group_0\": {\n"
                 "\t\t\t\t\"format\": \"float-quantized\",\n\t\t\t\t\"input_activations\": {\n"
-                "\t\t\t\t\t\"actorder\": null,\n\t\t\t\t\t\"block_structure\": null,\n"
                 "\t\t\t\t\t\"dynamic\": true,\n\t\t\t\t\t\"group_size\": null,\n"
-                "\t\t\t\t\t\"num_bits\": 8,\n\t\t\t\t\t\"observer\": null,\n"
-                "\t\t\t\t\t\"observer_kwargs\": {},\n\t\t\t\t\t\"strategy\": \"token\",\n"
+                "\t\t\t\t\t\"num_bits\": 8,\n\t\t\t\t\t\"strategy\": \"token\",\n"
                 "\t\t\t\t\t\"symmetric\": true,\n\t\t\t\t\t\"type\": \"float\"\n\t\t\t\t},\n"
-                "\t\t\t\t\"weights\": {\n\t\t\t\t\t\"actorder\": null,\n"
-                "\t\t\t\t\t\"block_structure\": null,\n\t\t\t\t\t\"dynamic\": false,\n"
+                "\t\t\t\t\"weights\": {\n\t\t\t\t\t\"dynamic\": false,\n"
                 "\t\t\t\t\t\"group_size\": null,\n\t\t\t\t\t\"num_bits\": 8,\n"
-                "\t\t\t\t\t\"observer\": \"minmax\",\n\t\t\t\t\t\"observer_kwargs\": {},\n"
                 "\t\t\t\t\t\"strategy\": \"tensor\",\n\t\t\t\t\t\"symmetric\": true,\n"
                 "\t\t\t\t\t\"type\": \"float\"\n\t\t\t\t},\n\t\t\t\t\"output_activations\": null,\n"
                 "\t\t\t\t\"targets\": [\n\t\t\t\t\t\"Linear\"\n\t\t\t\t]\n\t\t\t}\n\t\t},\n"
                 "\t\t\"format\": \"float-quantized\",\n\t\t\"global_compression_ratio\": null,\n"
                 "\t\t\"ignore\": [\n\t\t\t\"a.experts\",\n\t\t\t\"lm_head\"\n\t\t],\n"
                 "\t\t\"kv_cache_scheme\": null,\n\t\t\"quant_method\": \"compressed-tensors\",\n"
-                "\t\t\"quantization_status\": \"compressed\",\n\t\t\"version\": \"0.12.0\"\n\t},\n"
+                "\t\t\"quantization_status\": \"compressed\",\n\t\t\"sparsity_config\": {},\n"
+                "\t\t\"transform_config\": {},\n\t\t\"version\": \"0.20.0\"\n\t},\n"
                 "\t\"z\": 2\n}");
     /* the dtype, only where one stands and only when asked */
     expect_text("{\"torch_dtype\": \"float8_e4m3fn\", \"text_config\": {\"dtype\": \"x\"}}", NULL,

@@ -419,8 +419,8 @@ Test(convention, contradictions_are_refused)
                  DT_F32, 5, 56, "nothing states the block size", "[5,56]");
     refused_pair("{\"quantization_config\": {\"quant_method\": \"gptq\"}}", "a.weight_scale",
                  DT_F32, 5, 56, "quant_method 'gptq'", "not read by this version");
-    refused_pair(CT("sparse-24-bitmask", "\"num_bits\": 8"), "a.weight_scale", DT_F32, 5, 56,
-                 "'sparse-24-bitmask'", "not read by this version");
+    refused_pair(CT("sparse-34-bitmask", "\"num_bits\": 8"), "a.weight_scale", DT_F32, 5, 56,
+                 "'sparse-34-bitmask'", "not read by this version");
     refused_pair(CT("pack-quantized", "\"num_bits\": 4"), "a.weight_scale", DT_F32, 5, 56,
                  "'a.weight' F8_E4M3", "declares no scheme");
     refused_pair(CT("float-quantized", "\"num_bits\": 8, \"type\": \"float\", \"strategy\": "
@@ -492,9 +492,9 @@ Test(convention, other_contradictions)
     add(&m, "a.weight_scale", DT_F32, 8, 1);
     add(&m, "a.weight_offset", DT_F32, 7, 1);
     refused(&m, "quant_model_description.json is missing", "test");
-    kv[1] = (struct meta){"octavo.description", "{\"a.weight\": \"W4A8_DYNAMIC\"}"};
+    kv[1] = (struct meta){"octavo.description", "{\"a.weight\": \"W4A8_FLATQUANT_DYNAMIC\"}"};
     m.nkv = 2;
-    refused(&m, "'a.weight'", "type 'W4A8_DYNAMIC'");
+    refused(&m, "'a.weight'", "type 'W4A8_FLATQUANT_DYNAMIC'");
     kv[1].value = "{\"a.weight\": \"W8A8_MXFP8\"}";
     refused(&m, "'a.weight' is I8", "calls it 'W8A8_MXFP8'");
     kv[1].value = "{\"a.weight\": \"W8A8_DYNAMIC\"}";

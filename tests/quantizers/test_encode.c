@@ -417,6 +417,10 @@ Test(encode, published_matrix)
         {"fp8-f32-128x128", "deepseek", "ds-float", "q.weight_scale_inv", 0x3187C7C2, 0x04E02AF5, 24, false},
         {"mxfp8", "compressed-tensors", "rceil", "q.weight_scale", 0x116DFE55, 0x332FBE75, 1920, false},
         {"mxfp8", "ascend-v1", "floor", "q.weight_scale", 0xB3596712, 0x6E39A557, 1920, true},
+        /* by compressed-tensors 0.20, presets MXFP8, FP8_DYNAMIC and W8A8 */
+        {"mxfp8", "compressed-tensors", "ct", "q.weight_scale", 0x116DFE55, 0x332FBE75, 1920, false},
+        {"fp8-bf16-channel", "compressed-tensors", "ct-bf16", "q.weight_scale", 0x1D11C44F, 0x4CC583EB, 384, false},
+        {"int8-bf16-channel", "compressed-tensors", "ct-bf16", "q.weight_scale", 0x4FCC25BC, 0xDBF761AC, 384, true},
     };
     static uint16_t x[MATRIX_ROWS * MATRIX_COLS];
     oracle_matrix(x);
@@ -430,10 +434,7 @@ Test(encode, published_matrix)
         size_t n, m;
         flow_wanted(&w, &to, v[k].scheme);
         w.convention = convention_find(v[k].convention);
-        if (to.scheme->scale == DT_F32)
-            to.rule_f32 = scale_rule_f32_find(v[k].rule, DT_F8_E4M3);
-        else
-            to.rule = scale_rule_find(v[k].rule);
+        cr_assert_eq(encoding_make(&to, to.scheme, v[k].rule, &e), 0, "%s", e.msg);
         cr_assert_eq(flow_run(&in, NULL, &w, 2, k & 1, false, &out, &e), 0, "%s", e.msg);
         const void *const codes = flow_tensor(&out, "q.weight", &n);
         const void *const scales = flow_tensor(&out, v[k].scales, &m);

@@ -26,9 +26,9 @@ Test(scale, published_codes)
     static const char *const rule[] = { "ds", "ptgq", "floor", "ceil", "even", "rceil", "te",
                                         "modelopt", "ct", "msx", "asc1" };
     static const struct { uint32_t amax; int code[11]; } row[] = {
-        { 0x00000000, { 105, 94, 0, 0, 0, 0, 0, 0, 127, 0, 0 } },
-        { 0x00000001, { 105, 94, 0, 0, 0, 0, 0, 0, 127, 0, 0 } },
-        { 0x00800000, { 105, 94, 0, 0, 0, 0, 0, 0, 249, 0, 0 } },
+        { 0x00000000, { 105, 94, 0, 0, 0, 0, 0, 0, 0, 0, 0 } },
+        { 0x00000001, { 105, 94, 0, 0, 0, 0, 0, 0, 0, 0, 0 } },
+        { 0x00800000, { 105, 94, 0, 0, 0, 0, 0, 0, 0, 0, 0 } },
         { 0x2B8CBCCC, { 105, 94, 79, 80, 79, 79, 79, 79, 79, 79, 79 } },
         { 0x2EDBE6FF, { 105, 94, 85, 86, 85, 85, 85, 85, 85, 85, 85 } },
         { 0x38D1B717, { 105, 105, 105, 106, 105, 105, 105, 105, 105, 105, 105 } },
@@ -46,7 +46,7 @@ Test(scale, published_codes)
         { 0x43E00001, { 128, 128, 127, 128, 127, 128, 128, 128, 128, 127, 128 } },
         { 0x43F00000, { 128, 128, 127, 128, 127, 128, 128, 128, 128, 127, 128 } },
         { 0x477FE000, { 135, 135, 134, 135, 135, 135, 135, 135, 135, 134, 135 } },
-        { 0x7F7FFFFF, { 247, 247, 246, 247, 255, 247, 247, 247, -1, 247, 247 } },
+        { 0x7F7FFFFF, { 247, 247, 246, 247, 255, 247, 247, 247, 255, 247, 247 } },
         { 0x7F800000, { 254, 255, 255, 255, 255, 255, 254, 254, -1, 255, 255 } },
         { 0x7FC00000, { 254, 94, 255, 255, 255, 255, 255, 0, -1, 255, 255 } },
     };
@@ -124,7 +124,7 @@ Test(scale, fp4_rules)
     static const char *const rule[] = { "ds-fp4", "asc2", "slim-ceilx", "slim-fp4", "floor",
                                         "even", "ct" };
     static const struct { float amax; int code[7]; } row[] = {
-        { 0, { 1, 0, 108, 105, 0, 0, 127 } },
+        { 0, { 1, 0, 108, 105, 0, 0, 0 } },
         { 1, { 125, 125, 125, 125, 125, 125, 125 } },
         { 4, { 127, 127, 127, 127, 127, 127, 127 } },
         { 5.9f, { 127, 127, 127, 127, 127, 127, 127 } },
@@ -164,8 +164,9 @@ Test(scale, f32_rules)
     const struct scale_rule_f32 *const int8 = scale_rule_f32_find(NULL, DT_I8);
     const struct scale_rule_f32 *const ds = scale_rule_f32_find("ds-float", DT_F8_E4M3);
     const struct scale_rule_f32 *const ct = scale_rule_f32_find("ct-int8", DT_I8);
+    const struct scale_rule_f32 *const bf16 = scale_rule_f32_find("ct-bf16", DT_F8_E4M3);
 
-    cr_assert(e4m3 && int8 && ds && ct && e4m3 != int8);
+    cr_assert(e4m3 && int8 && ds && ct && bf16 && e4m3 != int8);
     cr_assert_str_eq(e4m3->name, "absmax");
     cr_assert_null(scale_rule_f32_find("ds-float", DT_I8));
     cr_assert_null(scale_rule_f32_find(NULL, DT_BF16));
@@ -179,4 +180,11 @@ Test(scale, f32_rules)
     cr_assert_eq(ds->scale(0), 1e-4f / 448);
     cr_assert_eq(ct->scale(255), 2.0f);
     cr_assert_eq(ct->scale(0), FLT_EPSILON);
+    /* BF16 numbers: 1/448 is 1.14286 * 2^-9, and 146 / 128 of it the nearest one */
+    cr_assert_eq(bf16->scale(1), 0x1.24p-9f);
+    cr_assert_eq(bf16->scale(448), 1.0f);
+    cr_assert_eq(bf16->scale(0), 0x1p-7f);
+    cr_assert_eq(bf16->scale(448 * 0x1p-133f), 0x1p-133f);
+    cr_assert(bf16->bf16 && !ct->bf16 && scale_rule_f32_find("ct-bf16", DT_I8)
+              && scale_rule_f32_find("ct-bf16", DT_I4));
 }

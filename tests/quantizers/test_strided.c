@@ -224,11 +224,11 @@ Test(strided, views)
         uint64_t dim[2], stride[2];
         struct view v;
     } row[] = {
-        {DT_U8, {40, 30}, {1, 40}, {DT_F8_E4M3, PACK_PLAIN, 0, 2, {40, 30}}},
-        {DT_U8, {40, 30}, {1, 40}, {DT_F4, PACK_BYTES, 0, 2, {40, 60}}},
-        {DT_U8, {40, 30}, {3, 200}, {DT_F4, PACK_BYTES, 0, 3, {5, 8, 60}}},
-        {DT_U8, {40, 32}, {1, 40}, {DT_F4, PACK_BYTES, 0, 2, {20, 128}}},
-        {DT_I32, {40, 30}, {1, 40}, {DT_I4, PACK_WORDS, 4, 2, {40, 240}}},
+        {DT_U8, {40, 30}, {1, 40}, {DT_F8_E4M3, PACK_PLAIN, 0, 2, {40, 30}, false}},
+        {DT_U8, {40, 30}, {1, 40}, {DT_F4, PACK_BYTES, 0, 2, {40, 60}, false}},
+        {DT_U8, {40, 30}, {3, 200}, {DT_F4, PACK_BYTES, 0, 3, {5, 8, 60}, false}},
+        {DT_U8, {40, 32}, {1, 40}, {DT_F4, PACK_BYTES, 0, 2, {20, 128}, false}},
+        {DT_I32, {40, 30}, {1, 40}, {DT_I4, PACK_WORDS, 4, 2, {40, 240}, false}},
     };
     struct fixture f;
     struct scratch tmp = {0};

@@ -39,3 +39,43 @@ octavo ls -q --include '*o_proj*' direct >a
 octavo ls -q --include '*o_proj*' s >b
 same a b
 expect_exit 0 "$OCTAVO" verify --require-exact --include '*o_proj*' direct s
+rm -rf q
+
+# compressed-tensors has code 0, 2^-127, for blocks of zeros.  It goes through everywhere, also where scales
+# are FP32 numbers (subnormal ones) on the way.
+mini --reference zero.ref ct-mxfp8 zero
+for to in "--scheme mxfp8" "--scheme mxfp8 --convention ascend-v1" "--scheme fp8-f32-1x32" "--scheme fp8-bf16-1x32"; do
+    octavo quantize -q zero $to --require-exact -o q || fail "quantize $to to be exact"
+    expect_exit 0 "$OCTAVO" verify --require-exact zero.ref q
+    octavo quantize -q q --scheme mxfp8 --convention compressed-tensors --require-exact -o zero2
+    same_digest zero zero2
+    rm -rf q zero2
+done
+octavo pack -q zero -t ascend-950 -o zero.octp
+expect_exit 0 "$OCTAVO" verify --require-exact zero.ref zero.octp
+
+# The scale of W8A8 is deq_scale / input_scale, whatever convention it goes to; input_scale is a power of two here.
+mini --reference static.ref ascend-w8a8 static
+for to in ascend-v1 compressed-tensors; do
+    octavo quantize -q static --scheme int8-channel --convention $to --require-exact -o q || fail "$to to be exact"
+    expect_exit 0 "$OCTAVO" verify --require-exact static.ref q
+    rm -rf q
+done
+octavo quantize -q static --scheme int8-channel --convention ascend-v1 --activations static -o q
+same_digest static q
+rm -rf q
+refused 3 quantize static --scheme int8-channel --convention compressed-tensors --activations static -o q
+expect_err input_offset "not zero"
+absent q
+
+# Codes with zero points are copied, from one packing to another and from one type of scale to another.
+mini --reference points.ref ct-int4-zp points
+octavo quantize -q points --scheme int4-bf16-g32-asym --require-exact -o q
+same_digest points q
+rm -rf q
+octavo quantize -q points --scheme int4-g32-asym --require-exact -o q
+expect_exit 0 "$OCTAVO" verify --require-exact points.ref q
+rm -rf q
+refused 2 quantize points --scheme int4-g32-asym --scale-rule absmax -o q
+refused 3 quantize points --scheme int4-g64-asym -o q
+expect_err "no exact way"
