@@ -90,12 +90,16 @@ int io_write(int fd, const char *path, const void *p, size_t n, struct err *e)
 
 /* ---- opening ------------------------------------------------------------- */
 
-/* A sharded model is hundreds of open files, and the usual soft limit is 1024. */
+/* A sharded model is hundreds of open files, and the usual soft limit is 1024.
+ * True when another open() may work: another thread may have raised the limit
+ * since this one's failed. */
 static bool raise_open_files(void)
 {
     struct rlimit r;
-    if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= r.rlim_max)
+    if (getrlimit(RLIMIT_NOFILE, &r))
         return false;
+    if (r.rlim_cur >= r.rlim_max)
+        return true;
     r.rlim_cur = r.rlim_max;
     return !setrlimit(RLIMIT_NOFILE, &r);
 }
