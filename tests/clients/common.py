@@ -262,11 +262,18 @@ def nearest(scheme, y):
     elem = SCHEMES[scheme][0]
     if elem == torch.int8:
         return torch.round(y).clamp(-127, 127).to(elem)
+    if elem == "int4":
+        return pair((torch.round(y).clamp(-7, 7).to(torch.int8) & 15).to(torch.uint8))
     if elem != "e2m1":
-        return y.clamp(-448, 448).to(elem)
+        top = torch.finfo(elem).max
+        return y.clamp(-top, top).to(elem)
     least = torch.tensor(PAIRS[elem][:8])
     middle = (least[:7] + least[1:]) / 2
     low = torch.bucketize(y.abs(), middle.to(y.dtype))  # a tie goes down
     up = low + ((low < 7) & (y.abs() == middle.to(y.dtype)[low.clamp(max=6)]) & (low % 2 == 1))
-    code = (up + 8 * torch.signbit(y)).to(torch.uint8)
+    return pair((up + 8 * torch.signbit(y)).to(torch.uint8))
+
+
+def pair(code):
+    """Two codes in a byte, the even column in its low half."""
     return code[:, 0::2] | code[:, 1::2] << 4

@@ -161,7 +161,7 @@ def floats():
             if top is not None:
                 codes = compressor.decompress(packed | {"weight_global_scale": torch.ones(1), "weight_scale": torch.ones(48, 16)}, scheme)
                 codes = codes["weight"].float()
-                want = exact(codes, packed["weight_scale"].double() / top.double(), None, 16)
+                want = exact(codes, packed["weight_scale"].float() / top, None, 16)
             elif "weight_packed" in packed:
                 want = compressor.decompress(packed, scheme)["weight"].float()  # powers of two: exact in BF16
             else:
