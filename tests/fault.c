@@ -112,19 +112,9 @@ static int compare(const struct scene *c, struct err *e)
 
 /* ---- every N -------------------------------------------------------------------------------- */
 
-static int files_in(const char *dir)
-{
-    int n = 0;
-    DIR *const d = opendir(dir);
-    for (struct dirent *x; d && (x = readdir(d));)
-        n += *x->d_name != '.';
-    closedir(d);
-    return n;
-}
-
 static void exhaust(int (*run)(const struct scene *, struct err *), const struct scene *c, const char *dir)
 {
-    const int before = files_in(dir);
+    const int before = mk_files_in(dir);
     struct buf want = {0}, got;
     struct err first = {0};
     cr_assert_eq(run(c, &first), 0, "%s", first.msg);
@@ -144,7 +134,7 @@ static void exhaust(int (*run)(const struct scene *, struct err *), const struct
             buf_free(&got);
             cr_assert_eq(remove(c->out), 0);
         }
-        cr_assert_eq(files_in(dir), before, "allocation %ld: files stay", n);
+        cr_assert_eq(mk_files_in(dir), before, "allocation %ld: files stay", n);
         if (!atomic_load(&hit)) {
             cr_assert_eq(r, 0, "%s", e.msg);
             cr_assert_gt(n, 30, "there was something to fail");

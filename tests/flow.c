@@ -15,16 +15,6 @@
 const char *const flow_plain[] = {"fp8-ue8m0-128x128", "fp8-f32-128x128", "mxfp8", "fp8-channel", "fp8-tensor",
                                   "int8-channel", NULL};
 
-static int files_in(const char *dir)
-{
-    int n = 0;
-    DIR *const d = opendir(dir);
-    for (struct dirent *x; d && (x = readdir(d));)
-        n += *x->d_name != '.';
-    closedir(d);
-    return n;
-}
-
 static int fill(struct plan *p, const char *path, const char *real, unsigned threads, struct err *e)
 {
     struct tensor *const t = calloc(p->nout + 1, sizeof *t);
@@ -94,7 +84,7 @@ int flow_run(const struct buf *image, const char *config, const struct wanted *w
         plan_free(&p);
     }
     model_close(&m);
-    cr_assert_eq(files_in(dir), 1 + (config != NULL) + (r == 0 || (pipe_ && !access(to, F_OK))),
+    cr_assert_eq(mk_files_in(dir), 1 + (config != NULL) + (r == 0 || (pipe_ && !access(to, F_OK))),
                  "files stay: %s", e->msg);
     free(in);
     free(to);

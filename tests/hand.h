@@ -23,4 +23,11 @@ const struct group *hand_group(const struct hand *h, const char *tensor);
 enum part hand_part(const struct hand *h, const char *tensor);
 void hand_drop(struct hand *h);
 
+/* The same, tensor by tensor: room for cap of them, one more, those of an output, where one is, the end. */
+void hand_grow(struct model *m, size_t cap);
+void hand_add(struct model *m, const char *name, enum dtype dtype, uint8_t rank, const uint64_t *dim);
+void hand_add_out(struct model *m, const struct out_tensor *t, size_t n);
+size_t hand_index(const struct model *m, const char *tensor);
+void hand_drop_model(struct model *m);
+
 #endif

@@ -3,6 +3,7 @@
 #include "formats/io.h"
 
 #include <ftw.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,6 +129,16 @@ void mk_rmdir(char *dir)
 {
     check(!nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS), dir);
     free(dir);
+}
+
+int mk_files_in(const char *dir)
+{
+    int n = 0;
+    DIR *const d = opendir(dir);
+    for (struct dirent *x; d && (x = readdir(d));)
+        n += *x->d_name != '.';
+    closedir(d);
+    return n;
 }
 
 char *mk_path(const char *dir, const char *name)

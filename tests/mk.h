@@ -35,6 +35,8 @@ struct buf mk_zstd(const void *p, size_t n);
 /* A new directory under $TMPDIR or /tmp, and its removal with all that is in it. free() the name. */
 char *mk_tmpdir(void);
 void mk_rmdir(char *dir);
+/* How many names it has, hidden ones left out. */
+int mk_files_in(const char *dir);
 /* "dir/name"; free(). */
 char *mk_path(const char *dir, const char *name);
 void mk_write(const char *path, const void *p, size_t n);

@@ -21,7 +21,6 @@
  * vllm-project/vllm-ascend vllm_ascend/quantization/methods. */
 #include "formats/conventions/parts.h"
 #include "formats/derived.h"
-#include "formats/json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -322,12 +321,6 @@ static int config(void *root, const struct out_tensor *t, size_t n, struct err *
     return 0;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    const struct out_tensor *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
-}
-
 /* The type of a tensor: of a quantized weight, of the KV cache, of attention. */
 static const char *type_of(const struct out_tensor *t)
 {
@@ -366,19 +359,8 @@ static int describe_all(const struct out_tensor *t, size_t n, struct buf *text, 
 
 static int description(const struct out_tensor *t, size_t n, struct buf *text, struct err *e)
 {
-    const struct out_tensor **sorted = mem_alloc(n, sizeof *sorted, e);
-    if (!sorted)
-        return -1;
-    for (size_t i = 0; i < n; i++)
-        sorted[i] = &t[i];
-    qsort(sorted, n, sizeof *sorted, compare_names);
-    int r = describe_all(t, n, text, e);
-    for (size_t i = 0; !r && i < n; i++)
-        if (buf_puts(text, ",\n  ", e) || json_put_string(text, sorted[i]->name, e)
-            || buf_printf(text, e, ": \"%s\"", type_of(sorted[i])))
-            r = -1;
-    free(sorted);
-    return r || buf_puts(text, "\n}\n", e) ? -1 : 0;
+    return describe_all(t, n, text, e) || describe_each(t, n, type_of, ",", text, e) || buf_puts(text, "\n}\n", e)
+        ? -1 : 0;
 }
 
 const struct convention convention_ascend_v1 = {

@@ -7,7 +7,6 @@
  *
  * octavo_schemes.json names the scheme of each quantized weight. */
 #include "formats/conventions/parts.h"
-#include "formats/json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -75,29 +74,11 @@ static int config(void *root, const struct out_tensor *t, size_t n, struct err *
     return 0;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    const struct out_tensor *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
-}
+static const char *scheme_of(const struct out_tensor *t) { return t->part == PART_WEIGHT ? t->scheme->name : NULL; }
 
 static int description(const struct out_tensor *t, size_t n, struct buf *text, struct err *e)
 {
-    const struct out_tensor **sorted = mem_alloc(n, sizeof *sorted, e);
-    size_t k = 0;
-    if (!sorted)
-        return -1;
-    for (size_t i = 0; i < n; i++)
-        if (t[i].part == PART_WEIGHT)
-            sorted[k++] = &t[i];
-    qsort(sorted, k, sizeof *sorted, compare_names);
-    int r = buf_puts(text, "{", e);
-    for (size_t i = 0; !r && i < k; i++)
-        if (buf_puts(text, i ? ",\n  " : "\n  ", e) || json_put_string(text, sorted[i]->name, e)
-            || buf_printf(text, e, ": \"%s\"", sorted[i]->scheme->name))
-            r = -1;
-    free(sorted);
-    return r || buf_puts(text, "\n}\n", e) ? -1 : 0;
+    return buf_puts(text, "{", e) || describe_each(t, n, scheme_of, "", text, e) || buf_puts(text, "\n}\n", e) ? -1 : 0;
 }
 
 const struct convention convention_octavo = {

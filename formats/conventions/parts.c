@@ -1,4 +1,5 @@
 #include "formats/conventions/parts.h"
+#include "formats/json.h"
 
 #include <regex.h>
 #include <stdio.h>
@@ -439,4 +440,30 @@ json_t *modules_kept(const struct out_tensor *t, size_t n, struct err *e)
     json_decref(list);
     (void)err_set(e, ERR_SYSTEM, "out of memory for the list of modules that stay unquantized");
     return NULL;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct out_tensor *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+int describe_each(const struct out_tensor *t, size_t n, const char *(*word)(const struct out_tensor *t),
+                  const char *first, struct buf *text, struct err *e)
+{
+    const struct out_tensor **sorted = mem_alloc(n, sizeof *sorted, e);
+    size_t k = 0;
+    int r = 0;
+    if (!sorted)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        if (word(&t[i]))
+            sorted[k++] = &t[i];
+    qsort(sorted, k, sizeof *sorted, compare_names);
+    for (size_t i = 0; !r && i < k; i++)
+        if (buf_printf(text, e, "%s\n  ", i ? "," : first) || json_put_string(text, sorted[i]->name, e)
+            || buf_printf(text, e, ": \"%s\"", word(sorted[i])))
+            r = -1;
+    free(sorted);
+    return r;
 }

@@ -99,6 +99,11 @@ json_t *module_string(const char *weight);
  * biases are vectors and never listed.  NULL on error. */
 json_t *modules_kept(const struct out_tensor *t, size_t n, struct err *e) MUST_USE;
 
+/* Members `"name": "word"` of a JSON object, a line for each tensor that word() has one for, in the order of names;
+ * before the first comes `first`: "," or nothing. */
+int describe_each(const struct out_tensor *t, size_t n, const char *(*word)(const struct out_tensor *t),
+                  const char *first, struct buf *text, struct err *e) MUST_USE;
+
 /* ---- config.json (config.c) ------------------------------------------------ */
 
 /* Parses JSON as Python writes it: NaN, Infinity and -Infinity (which JSON

@@ -13,47 +13,9 @@
 /* ---- models made by hand ------------------------------------------------------ */
 static struct err err;
 
-static void grow(struct model *m, size_t cap)
-{
-    m->path = "test";
-    m->t = arena_array(&m->mem, cap, sizeof *m->t, &err);
-    cr_assert_not_null(m->t);
-}
-
-static void add_dims(struct model *m, const char *name, enum dtype dtype, uint8_t rank,
-                     const uint64_t *dim)
-{
-    struct tensor *t = &m->t[m->n];
-    *t = (struct tensor){.name = arena_strdup(&m->mem, name, &err), .dtype = dtype, .rank = rank};
-    memcpy(t->dim, dim, rank * sizeof *dim);
-    cr_assert_eq(map_add(&m->by_name, t->name, m->n, &err), 0, "'%s' twice", name);
-    m->n++;
-}
-
 static void add(struct model *m, const char *name, enum dtype dtype, uint64_t rows, uint64_t cols)
 {
-    add_dims(m, name, dtype, 2, (uint64_t[]){rows, cols});
-}
-
-static void add_out(struct model *m, const struct out_tensor *t, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        add_dims(m, t[i].name, t[i].dtype, t[i].rank, t[i].dim);
-}
-
-/* map_free and arena_free: model_close() would close files that are not there. */
-static void drop(struct model *m)
-{
-    map_free(&m->by_name);
-    arena_free(&m->mem);
-    *m = (struct model){0};
-}
-
-static size_t index_of(const struct model *m, const char *name)
-{
-    size_t i = SIZE_MAX;
-    cr_assert(map_find(&m->by_name, name, &i), "no tensor '%s'", name);
-    return i;
+    hand_add(m, name, dtype, 2, (uint64_t[]){rows, cols});
 }
 
 /* ---- round trip ----------------------------------------------------------------- */
@@ -126,7 +88,7 @@ static void check_round_trip(struct model *m, const struct convention *c, const 
         count += has_place(c, i);
     cr_assert_eq(g.n, count, "%s %s: %zu weights", c->name, s->name, g.n);
     for (size_t k = 0; k < n; k++) {
-        const size_t i = index_of(m, out[k].name);
+        const size_t i = hand_index(m, out[k].name);
         cr_assert_eq(g.part[i], out[k].part, "%s %s: '%s' is part %d", c->name, s->name, out[k].name, g.part[i]);
         if (out[k].part == PART_PLAIN)
             continue;
@@ -151,9 +113,9 @@ static void round_trip(const struct convention *c, const struct scheme *s, bool 
 {
     struct model m = {0};
     struct out_tensor out[NOUT];
-    grow(&m, NOUT);
+    hand_grow(&m, NOUT);
     size_t n = all_outputs(c, s, &m.mem, out);
-    add_out(&m, out, n);
+    hand_add_out(&m, out, n);
 
     char *text = NULL;
     cr_assert_eq(config_text(source, c, out, n, NULL, &text, &err), 0, "%s", err.msg);
@@ -177,7 +139,7 @@ static void round_trip(const struct convention *c, const struct scheme *s, bool 
     free(back);
     free(text);
     buf_free(&description);
-    drop(&m);
+    hand_drop_model(&m);
 }
 
 /* A shape that a tensor holds cannot be read of a model that has no data: tests/cli does. */
@@ -260,9 +222,9 @@ Test(convention, ascend_description_is_found_beside_the_file)
     cr_assert_not_null(mkdtemp(dir));
     struct model m = {0};
     struct out_tensor out[NOUT];
-    grow(&m, NOUT);
+    hand_grow(&m, NOUT);
     size_t n = all_outputs(c, s, &m.mem, out);
-    add_out(&m, out, n);
+    hand_add_out(&m, out, n);
     struct buf d = {0};
     cr_assert_eq(c->description(out, n, &d, &err), 0);
     cr_assert(strstr(d.s, "\"lm_head.weight\": \"FLOAT\""));
@@ -285,7 +247,7 @@ Test(convention, ascend_description_is_found_beside_the_file)
     unlink(path);
     rmdir(dir);
     buf_free(&d);
-    drop(&m);
+    hand_drop_model(&m);
 }
 
 /* ---- checkpoints of other makers ---------------------------------------------- */
@@ -297,11 +259,11 @@ static struct grouping read_pair(struct model *m, const char *config, const char
                                  bool strict)
 {
     struct grouping g;
-    drop(m);
-    grow(m, 2);
+    hand_drop_model(m);
+    hand_grow(m, 2);
     m->config = config;
     add(m, "a.weight", DT_F8_E4M3, 576, 7168);
-    add_dims(m, scale_name, scale, rank, (uint64_t[]){r, c});
+    hand_add(m, scale_name, scale, rank, (uint64_t[]){r, c});
     err = (struct err){0};
     if (grouping_read(m, strict, &g, &err))
         g.n = SIZE_MAX;
@@ -363,7 +325,7 @@ Test(convention, scales_of_all_dtypes)
                          g.convention->name);
         cr_assert_str_eq(g.g->scheme->name, want[i].scheme, "row %zu: %s", i, g.g->scheme->name);
     }
-    drop(&m);
+    hand_drop_model(&m);
 }
 
 /* ---- what must be refused -------------------------------------------------------- */
@@ -387,7 +349,7 @@ static void refused_pair(const char *config, const char *scale_name, enum dtype 
     cr_assert_eq(g.part[1], PART_PLAIN);
     cr_assert_null(g.convention);
     refused(&m, part1, part2);
-    drop(&m);
+    hand_drop_model(&m);
 }
 
 #define CT(format, weights) \
@@ -441,9 +403,9 @@ Test(convention, orphans_are_refused)
     snprintf(fp8, sizeof fp8, FP8, "");
     struct grouping g = read_pair(&m, fp8, "a.weight_scale_inv", DT_F32, 2, 5, 56, true);
     cr_assert_eq(g.n, 1);
-    drop(&m);
+    hand_drop_model(&m);
 
-    grow(&m, 4); /* a scale whose weight is missing, beside a good pair */
+    hand_grow(&m, 4); /* a scale whose weight is missing, beside a good pair */
     m.config = fp8;
     add(&m, "a.weight", DT_F8_E4M3, 128, 128);
     add(&m, "a.weight_scale_inv", DT_F32, 1, 1);
@@ -454,26 +416,26 @@ Test(convention, orphans_are_refused)
     cr_assert_eq(grouping_read(&m, false, &g, &err), 0);
     cr_assert_eq(g.n, 1);
     cr_assert_eq(g.part[2], PART_PLAIN);
-    drop(&m);
+    hand_drop_model(&m);
 
-    grow(&m, 1); /* FP8 bytes without anything */
+    hand_grow(&m, 1); /* FP8 bytes without anything */
     add(&m, "a.weight", DT_F8_E5M2, 4, 4);
     refused(&m, "'a.weight' is F8_E5M2 [4,4]", "nothing states its scheme");
-    drop(&m);
+    hand_drop_model(&m);
 
-    grow(&m, 1); /* integers without anything are just integers */
+    hand_grow(&m, 1); /* integers without anything are just integers */
     add(&m, "table", DT_I8, 4, 4);
     cr_assert_eq(grouping_read(&m, true, &g, &err), 0, "%s", err.msg);
     cr_assert_null(g.convention);
     cr_assert_eq(g.n, 0);
-    drop(&m);
+    hand_drop_model(&m);
 }
 
 Test(convention, other_contradictions)
 {
     struct model m = {0};
     struct meta kv[2] = {{"octavo.convention", "from-the-future"}};
-    grow(&m, 4);
+    hand_grow(&m, 4);
     m.kv = kv;
     m.nkv = 1;
     add(&m, "layers.0.ffn.experts.0.w1.weight", DT_I8, 128, 64);
@@ -482,9 +444,9 @@ Test(convention, other_contradictions)
     m.nkv = 0;
     m.t[1].dim[1] = 5;
     refused(&m, "layers.0.ffn.experts.0.w1.scale' is [128,5]", "[128,128] with a scale per 1 x 32 block needs [128,4]");
-    drop(&m);
+    hand_drop_model(&m);
 
-    grow(&m, 4); /* AscendV1 without its description, and with one that we cannot read */
+    hand_grow(&m, 4); /* AscendV1 without its description, and with one that we cannot read */
     kv[0].value = "ascend-v1";
     m.kv = kv;
     m.nkv = 1;
@@ -501,9 +463,9 @@ Test(convention, other_contradictions)
     refused(&m, "'a.weight_offset' is [7,1]", "'a.weight_scale' is [8,1]");
     kv[1].value = "{\"a.weight\": \"FLOAT\"}";
     refused(&m, "'a.weight_scale'", "without a quantized weight");
-    drop(&m);
+    hand_drop_model(&m);
 
-    grow(&m, 4); /* one scale, two weights */
+    hand_grow(&m, 4); /* one scale, two weights */
     char fp8[256];
     snprintf(fp8, sizeof fp8, FP8, "");
     m.config = fp8;
@@ -511,7 +473,7 @@ Test(convention, other_contradictions)
     add(&m, "a", DT_F8_E4M3, 128, 128);
     add(&m, "a.scale", DT_F32, 1, 1);
     refused(&m, "'a.scale' belongs to two weights", "'a.weight' and 'a'");
-    drop(&m);
+    hand_drop_model(&m);
 }
 
 /* They are looked up by the place of a scale: fewer would be read past their end. */

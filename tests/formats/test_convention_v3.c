@@ -1,5 +1,6 @@
 /* DeepSeek-V3, all 91,991 tensors: what the convention writes for them is what was published. */
 #include "formats/convention.h"
+#include "tests/hand.h"
 
 #include <criterion/criterion.h>
 
@@ -9,44 +10,6 @@
 #include <zlib.h>
 
 static struct err err;
-
-static void grow(struct model *m, size_t cap)
-{
-    m->path = "test";
-    m->t = arena_array(&m->mem, cap, sizeof *m->t, &err);
-    cr_assert_not_null(m->t);
-}
-
-static void add_dims(struct model *m, const char *name, enum dtype dtype, uint8_t rank,
-                     const uint64_t *dim)
-{
-    struct tensor *t = &m->t[m->n];
-    *t = (struct tensor){.name = arena_strdup(&m->mem, name, &err), .dtype = dtype, .rank = rank};
-    memcpy(t->dim, dim, rank * sizeof *dim);
-    cr_assert_eq(map_add(&m->by_name, t->name, m->n, &err), 0, "'%s' twice", name);
-    m->n++;
-}
-
-static void add_out(struct model *m, const struct out_tensor *t, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        add_dims(m, t[i].name, t[i].dtype, t[i].rank, t[i].dim);
-}
-
-/* map_free and arena_free: model_close() would close files that are not there. */
-static void drop(struct model *m)
-{
-    map_free(&m->by_name);
-    arena_free(&m->mem);
-    *m = (struct model){0};
-}
-
-static size_t index_of(const struct model *m, const char *name)
-{
-    size_t i = SIZE_MAX;
-    cr_assert(map_find(&m->by_name, name, &i), "no tensor '%s'", name);
-    return i;
-}
 
 struct v3 {
     struct out_tensor *t;
@@ -159,16 +122,16 @@ Test(convention, deepseek_v3_inventory)
     cr_assert(strstr(text, "\"model.layers.3.mlp.gate\",") && !strstr(text, "norm"));
 
     struct model m = {0};
-    grow(&m, v.n);
-    add_out(&m, v.t, v.n);
+    hand_grow(&m, v.n);
+    hand_add_out(&m, v.t, v.n);
     m.config = text;
     struct grouping g;
     cr_assert_eq(grouping_read(&m, true, &g, &err), 0, "%s", err.msg);
     cr_assert_eq(g.n, 45808);
     const struct tensor *s =
-        &m.t[index_of(&m, "model.layers.60.self_attn.kv_a_proj_with_mqa.weight_scale_inv")];
+        &m.t[hand_index(&m, "model.layers.60.self_attn.kv_a_proj_with_mqa.weight_scale_inv")];
     cr_assert(s->dim[0] == 5 && s->dim[1] == 56);
     free(text);
-    drop(&m);
+    hand_drop_model(&m);
     arena_free(&v.mem);
 }
