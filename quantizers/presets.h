@@ -20,7 +20,7 @@ struct preset {
 extern const struct preset preset_table[];
 extern const size_t preset_count;
 const struct preset *preset_find(const char *name);
-/* The preset of a config.json (its model_type, or that of its text_config, which comes first); "generic" for others and
+/* The preset of a config.json (its model_type, else that of its text_config); "generic" for others and
  * for NULL. */
 const struct preset *preset_of(const char *config);
 /* Appends its lines as defaults, and then those of "generic", which hold for whatever it does not name. */
