@@ -346,7 +346,7 @@ int deliver_directory(struct job *j, struct err *e)
 /* ---- the journal of --resume ------------------------------------------------- */
 
 /* Everything that decides the bytes of the output: the heads of its files, the
- * rule, and which files are read (size and time of change stand for content). */
+ * rules of its scales, and which files are read (size and time of change stand for content). */
 static int fingerprint(struct job *j, char hex[65], struct err *e)
 {
     struct sha256 s;
@@ -355,10 +355,13 @@ static int fingerprint(struct job *j, char hex[65], struct err *e)
     sha256_init(&s);
     for (size_t i = 0; i < j->w.nfiles; i++)
         sha256_put(&s, j->w.head[i].s, j->w.head[i].n);
-    if (j->want.to) {
-        const char *rule = encoding_rule(j->want.to);
+    for (size_t i = 0; i < j->plan.nops; i++) {
+        const struct encoding *to = j->plan.op[i].to;
+        if (!to)
+            continue;
+        const char *rule = encoding_rule(to);
         sha256_put(&s, rule, strlen(rule) + 1);
-        sha256_put(&s, &j->want.to->saturate_nonfinite, sizeof j->want.to->saturate_nonfinite);
+        sha256_put(&s, &to->saturate_nonfinite, sizeof to->saturate_nonfinite);
     }
     for (size_t i = 0; i < j->src.nf; i++) {
         if (fstat(j->src.f[i].fd, &st))

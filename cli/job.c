@@ -1,5 +1,6 @@
 #include "cli/job.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,6 +22,26 @@ int rules_from(struct rules *r, const struct common *c, enum action include, enu
     return only && include == ACTION_KEEP ? rules_add(r, "*", ACTION_DROP, "--include", e) : 0;
 }
 
+void rules_warn(struct rules *r, const char *verb, const struct common *c)
+{
+    for (size_t i = 0; i < r->n && !c->quiet; i++) {
+        if (r->r[i].used)
+            continue;
+        fprintf(stderr, "octavo %s: warning: %s: no tensor matches '", verb, r->r[i].origin);
+        out_text(stderr, r->r[i].pattern);
+        fprintf(stderr, "'\n");
+    }
+}
+
+/* Names as rules see them: a scale goes with its weight. */
+static void warn_unused(struct job *j)
+{
+    const struct grouping *g = &j->plan.group;
+    for (size_t i = 0; i < j->src.n && j->rules.n; i++)
+        rules_note(&j->rules, grouping_has(g, i) && !grouping_cache(g, i) ? g->g[g->group[i]].name : j->src.t[i].name);
+    rules_warn(&j->rules, j->verb, j->c);
+}
+
 int job_open(struct job *j, struct err *e)
 {
     if (!j->c->output && !j->c->dry_run)
@@ -30,7 +51,7 @@ int job_open(struct job *j, struct err *e)
     enum action in = j->want.to ? ACTION_QUANTIZE : ACTION_KEEP, out = j->want.to ? ACTION_KEEP : ACTION_DROP;
     if (j->want.plain != DT_COUNT && !j->want.to) /* dequantize: exclude means leave quantized */
         out = ACTION_KEEP, in = ACTION_QUANTIZE;
-    if (rules_from(&j->rules, j->c, in, out, j->want.to != NULL, e)
+    if ((!j->want.rules && rules_from(&j->rules, j->c, in, out, j->want.to != NULL, e))
         || (j->c->spool ? model_open_spooled : model_open)(&j->src, j->input, e))
         return -1;
     j->want.rules = &j->rules;
@@ -230,6 +251,7 @@ int job_run(struct job *j, struct err *e)
                 : writer_safetensors(&j->w, j->t, j->plan.nout, j->shard, j->path, j->npaths, j->kv, j->nkv,
                                      j->kind == OUT_PIPE, e))
         return -1;
+    warn_unused(j);
     if (check_memory(j, e) || ((j->c->dry_run || j->kind == OUT_PIPE) && check_exact(j, true, e)))
         return -1;
     if (j->c->dry_run) {

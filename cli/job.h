@@ -40,13 +40,16 @@ struct job {
     struct arena mem;
 };
 
-/* Opens j->input with the options of j->c (--spool); reads --include, --exclude, --rules. */
+/* Opens j->input with the options of j->c (--spool); reads --include, --exclude, --rules, unless
+ * j->want.rules is there already. */
 int job_open(struct job *j, struct err *e) MUST_USE;
 /* Plans (j->want) and, unless -n, writes and reports. */
 int job_run(struct job *j, struct err *e) MUST_USE;
 void job_close(struct job *j);
 int rules_from(struct rules *r, const struct common *c, enum action include, enum action exclude, bool schemes,
                struct err *e) MUST_USE;
+/* After rules_note: a line for each rule that matches nothing, on standard error, unless -q. */
+void rules_warn(struct rules *r, const char *verb, const struct common *c);
 
 /* deliver.c: what lies beside the weights. */
 const struct convention *job_convention(const struct job *j);

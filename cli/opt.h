@@ -61,7 +61,7 @@ void common_init(struct common *c);
 #define OPTS_RULES(c) \
     {OPT_LIST, 0, "include", "PATTERN", "a glob or re:REGEX of tensor names (repeatable, first match wins)", &(c)->rules}, \
     {OPT_LIST, 0, "exclude", "PATTERN", "the opposite (repeatable, first match wins)", &(c)->rules}, \
-    {OPT_LIST, 0, "rules", "FILE", "a file of rules: PATTERN = quantize|keep|drop", &(c)->rules}
+    {OPT_LIST, 0, "rules", "FILE", "a file of rules, PATTERN = quantize|keep|drop; octavo-rules(5)", &(c)->rules}
 #define OPTS_OUTPUT(c) \
     {OPT_STRING, 'o', "output", "PATH", "file, directory, - for a pipe, null: for nothing", &(c)->output}, \
     {OPT_FLAG, 'f', "force", NULL, "overwrite what is there", &(c)->force}, \

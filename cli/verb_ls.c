@@ -209,7 +209,7 @@ static void print_meta(const struct meta *kv)
     putchar('\n');
 }
 
-static int list(struct model *m, const struct common *c, bool tree, bool meta, const struct rules *rules, struct err *e)
+static int list(struct model *m, const struct common *c, bool tree, bool meta, struct rules *rules, struct err *e)
 {
     static const char *const part[PART_COUNT] = {"plain", "weight", "scale", "global", "zero point", "order", "offset",
                                                  "shape", "activation", "left over", "piece"};
@@ -221,6 +221,7 @@ static int list(struct model *m, const struct common *c, bool tree, bool meta, c
         return -1;
     }
     for (size_t i = 0; i < m->n; i++) {
+        rules_note(rules, m->t[i].name);
         if (rules_match(rules, m->t[i].name) == ACTION_DROP)
             continue;
         const char *scheme = grouping_has(&g, i) ? g.g[g.group[i]].scheme->name : "-";
@@ -293,6 +294,8 @@ int verb_ls(int argc, char **argv, struct err *e)
         r = list(&m, &c, tree, meta, &rules, e) || model_finish(&m, e) ? -1 : 0;
         model_close(&m);
     }
+    if (!r)
+        rules_warn(&rules, "ls", &c);
     rules_free(&rules);
     return r;
 }

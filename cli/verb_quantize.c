@@ -2,11 +2,14 @@
 #include "cli/job.h"
 #include "cli/verbs.h"
 
+#include "quantizers/presets.h"
+
 #include <stdio.h>
 #include <string.h>
 
 struct choice {
-    const char *scheme, *rule, *convention, *target, *target_file, *nonfinite, *source, *activations, *activation_scales;
+    const char *scheme, *rule, *convention, *target, *target_file, *nonfinite, *source, *activations, *activation_scales,
+        *preset;
     bool requantize, print_rules;
 };
 
@@ -49,7 +52,59 @@ static int choose_activation(const struct choice *w, struct wanted *want, struct
          : err_set(e, ERR_USAGE, "--activations takes dynamic, static or none, not '%s'", w->activations);
 }
 
-static int choose(const struct choice *w, struct wanted *want, struct encoding *to, struct target *target, struct err *e)
+/* Options that a file of rules may hold, since they decide what the output is: all but those that lines say better. */
+struct setting { const char *name; const char **value; bool *flag; };
+enum { SETTINGS = 9 };
+
+static void settings_of(struct choice *w, struct setting s[SETTINGS])
+{
+    const struct setting all[SETTINGS] = {
+        {"preset", &w->preset, NULL}, {"target", &w->target, NULL}, {"target-file", &w->target_file, NULL},
+        {"convention", &w->convention, NULL}, {"nonfinite", &w->nonfinite, NULL}, {"source", &w->source, NULL},
+        {"activations", &w->activations, NULL}, {"activation-scales", &w->activation_scales, NULL},
+        {"allow-requantize", NULL, &w->requantize}};
+    memcpy(s, all, sizeof all);
+}
+
+/* The command line is before the file. */
+static int take_options(struct choice *w, const struct rules *r, bool chip, struct err *e)
+{
+    struct setting s[SETTINGS];
+    settings_of(w, s);
+    const char *const by_chip = "target target-file convention"; /* a chip on the command line stands for all three */
+    const char *const given[] = {w->preset, w->target, w->target_file, w->convention, w->nonfinite, w->source,
+                                 w->activations, w->activation_scales, NULL};
+    for (size_t i = 0; i < r->noptions; i++) {
+        const struct rule_option *x = &r->option[i];
+        size_t k = 0;
+        while (k < SETTINGS && strcmp(s[k].name, x->name))
+            k++;
+        if (k == SETTINGS)
+            return err_set(e, ERR_USAGE, "%s: a file of rules has no place for --%s", x->origin, x->name);
+        if (s[k].flag ? x->value != NULL : x->value == NULL)
+            return err_set(e, ERR_USAGE, s[k].flag ? "%s: --%s takes no value" : "%s: --%s needs a value", x->origin, x->name);
+        if (s[k].flag)
+            *s[k].flag = true;
+        else if (!given[k] && !(chip && strstr(by_chip, x->name)))
+            *s[k].value = x->value;
+    }
+    return 0;
+}
+
+/* "* ?= SCHEME RULE" in a file says what --scheme and --scale-rule would, which are before it, and so is the form of a
+ * chip that the command line names. */
+static void take_scheme(struct choice *w, struct rules *r, bool chip)
+{
+    struct encoding to;
+    if (!rules_take_run(r, &to) || w->scheme || chip)
+        return;
+    w->scheme = to.scheme->name;
+    if (!w->rule && *encoding_word(&to))
+        w->rule = encoding_word(&to);
+}
+
+static int choose(const struct choice *w, struct wanted *want, struct rules *rules, struct encoding *to,
+                  struct target *target, struct err *e)
 {
     struct buf names = {0};
     const char *name = w->scheme;
@@ -67,11 +122,20 @@ static int choose(const struct choice *w, struct wanted *want, struct encoding *
                 return -1;
         return list_error("convention", w->convention, &names, e);
     }
+    if (w->preset && !preset_find(w->preset)) {
+        for (size_t i = 0; i < preset_count; i++)
+            if (buf_printf(&names, e, " %s", preset_table[i].name))
+                return -1;
+        return list_error("preset", w->preset, &names, e);
+    }
     if (w->nonfinite && strcmp(w->nonfinite, "error") && strcmp(w->nonfinite, "saturate"))
         return err_set(e, ERR_USAGE, "--nonfinite takes error or saturate, not '%s'", w->nonfinite);
     if (encoding_make(to, s, w->rule, e) || choose_activation(w, want, e))
         return -1;
     to->saturate_nonfinite = w->nonfinite && !strcmp(w->nonfinite, "saturate");
+    for (size_t i = 0; i < rules->n; i++)
+        if (rules->r[i].to)
+            rules->r[i].to->saturate_nonfinite = to->saturate_nonfinite;
     want->to = to;
     want->requantize = w->requantize;
     return 0;
@@ -113,12 +177,30 @@ static int choose_convention(struct wanted *want, struct err *e)
                    want->rules->n ? ", or for what a rule asks" : "");
 }
 
-static int print_rules(const struct rules *r, const struct encoding *to, struct err *e)
+/* The preset of the run, and what it leaves. */
+static int add_defaults(const struct choice *w, struct job *j, struct err *e)
 {
+    const struct preset *p = w->preset ? preset_find(w->preset) : preset_of(j->src.config);
+    if (preset_add(&j->rules, p, e))
+        return -1;
+    return rules_add_default(&j->rules, "*", ACTION_QUANTIZE, "everything else that is a matrix of a linear layer "
+                             "(X.weight, stacks of experts)", NULL, e);
+}
+
+/* All that decides the output, as a file that --rules reads. */
+static int print_rules(const struct job *j, struct choice *w, struct err *e)
+{
+    struct setting s[SETTINGS];
     struct buf text = {0};
-    int bad = rules_print(r, &text, e);
+    w->convention = j->want.convention->name;
+    w->preset = "none"; /* its lines are here */
+    settings_of(w, s);
+    int bad = buf_puts(&text, "# octavo quantize --rules FILE\n", e);
+    for (size_t i = 0; !bad && i < SETTINGS; i++)
+        if (s[i].flag ? *s[i].flag : *s[i].value != NULL)
+            bad = buf_printf(&text, e, "--%s%s%s\n", s[i].name, s[i].flag ? "" : " ", s[i].flag ? "" : *s[i].value);
     if (!bad)
-        bad = rules_print_defaults(to, &text, e);
+        bad = rules_print(&j->rules, j->want.to, &text, e);
     if (!bad)
         fputs(text.s, stdout);
     buf_free(&text);
@@ -154,7 +236,8 @@ int verb_quantize(int argc, char **argv, struct err *e)
         {OPT_FLAG, 0, "allow-requantize", NULL, "round quantized weights a second time where no exact way exists", &w.requantize},
         {OPT_STRING, 0, "activations", "WHAT", "what config files say of activations: dynamic, static or none", &w.activations},
         {OPT_STRING, 0, "activation-scales", "FILE", "a safetensors file with the X.input_scale of static activations", &w.activation_scales},
-        {OPT_FLAG, 0, "print-rules", NULL, "print the rules of this run, as --rules reads them, and stop", &w.print_rules},
+        {OPT_STRING, 0, "preset", "NAME", "what a family keeps unquantized (default: by model_type); '?' lists them", &w.preset},
+        {OPT_FLAG, 0, "print-rules", NULL, "print all that decides the output, as --rules reads it, and stop", &w.print_rules},
         OPTS_EXACT(&c), OPTS_SHARDS(&c), OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
     const struct usage u = {"quantize", "MODEL", "Weights to a scheme, in a convention that serving software loads.", opt,
                             0, 1};
@@ -165,18 +248,23 @@ int verb_quantize(int argc, char **argv, struct err *e)
     struct target target = {0};
     struct model better = {0}, scales = {0};
     struct job j = {.verb = "quantize", .input = n ? in[0] : NULL, .c = &c, .want = {.plain = DT_COUNT, .dry_run = c.dry_run}};
-    if (w.print_rules) {
-        r = choose(&w, &j.want, &to, &target, e)
-         || rules_from(&j.rules, &c, ACTION_QUANTIZE, ACTION_KEEP, true, e) || print_rules(&j.rules, &to, e) ? -1 : 0;
-    } else if (!n) {
-        r = err_set(e, ERR_USAGE, "which model?");
-    } else {
-        r = choose(&w, &j.want, &to, &target, e) || open_other(w.source, &better, "--source", e)
-         || open_other(w.activation_scales, &scales, "--activation-scales", e) || job_open(&j, e) ? -1 : 0;
-        j.want.better = w.source ? &better : NULL;
-        j.want.activations = w.activation_scales ? &scales : NULL;
-        r = r || choose_convention(&j.want, e) || job_run(&j, e) ? -1 : 0;
+    const bool chip = w.target || w.target_file;
+    j.want.rules = &j.rules;
+    r = rules_from(&j.rules, &c, ACTION_QUANTIZE, ACTION_KEEP, true, e) || take_options(&w, &j.rules, chip, e) ? -1 : 0;
+    if (!r) {
+        take_scheme(&w, &j.rules, chip);
+        r = choose(&w, &j.want, &j.rules, &to, &target, e);
     }
+    if (!r && !n && !w.print_rules)
+        r = err_set(e, ERR_USAGE, "which model?");
+    if (!r && n && !(w.print_rules && !strcmp(in[0], "-")))
+        r = open_other(w.source, &better, "--source", e) || open_other(w.activation_scales, &scales, "--activation-scales", e)
+         || (w.print_rules ? model_open(&j.src, in[0], e) : job_open(&j, e)) ? -1 : 0;
+    j.want.better = w.source ? &better : NULL;
+    j.want.activations = w.activation_scales ? &scales : NULL;
+    r = r || add_defaults(&w, &j, e) || choose_convention(&j.want, e) ? -1 : 0;
+    if (!r)
+        r = w.print_rules ? print_rules(&j, &w, e) : job_run(&j, e);
     job_close(&j);
     model_close(&better);
     model_close(&scales);

@@ -202,6 +202,18 @@ static int judge(const struct error_report *r, const struct limits *l, bool requ
     return 0;
 }
 
+/* A quantized weight is "X.weight" to rules, whatever its codes are called. */
+static void note_names(struct rules *r, const struct model *m)
+{
+    char name[1024];
+    for (size_t i = 0; i < m->n && r->n; i++) {
+        const char *dot = strrchr(m->t[i].name, '.');
+        rules_note(r, m->t[i].name);
+        if (dot && (size_t)snprintf(name, sizeof name, "%.*s.weight", (int)(dot - m->t[i].name), m->t[i].name) < sizeof name)
+            rules_note(r, name);
+    }
+}
+
 static int compare(const char *const *in, const struct common *c, const struct limits *l, struct err *e)
 {
     struct model a, b;
@@ -230,6 +242,9 @@ static int compare(const char *const *in, const struct common *c, const struct l
             result = print_table(&r, &all, c->verbose > 0, e);
         result = result || judge(&r, l, c->require_exact, e) ? -1 : 0;
         error_free(&r);
+        note_names(&rules, &a);
+        note_names(&rules, &b);
+        rules_warn(&rules, "verify", c);
     }
     rules_free(&rules);
     model_close(&a);

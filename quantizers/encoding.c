@@ -24,6 +24,11 @@ const char *encoding_rule(const struct encoding *to)
     return to->rule ? to->rule->name : to->rule_f32 ? to->rule_f32->name : to->scheme->two_level ? "nvfp4" : "";
 }
 
+const char *encoding_word(const struct encoding *to)
+{
+    return to->copies || !(to->rule || to->rule_f32) ? "" : encoding_rule(to);
+}
+
 const struct num *encoding_num(const struct encoding *to)
 {
     const char *named = to->rule ? to->rule->num : to->rule_f32 ? to->rule_f32->num : NULL;

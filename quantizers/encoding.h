@@ -21,6 +21,8 @@ struct encoding encoding_of(const struct scheme *s);
 int encoding_make(struct encoding *to, const struct scheme *s, const char *rule, struct err *e) MUST_USE;
 /* The name of its rule, "" when it has none. */
 const char *encoding_rule(const struct encoding *to);
+/* The same, when encoding_make would take it: "" for a scheme that knows one rule only. */
+const char *encoding_word(const struct encoding *to);
 /* The number format of its elements. */
 const struct num *encoding_num(const struct encoding *to);
 

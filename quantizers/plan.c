@@ -169,19 +169,20 @@ static int plain_tensor(struct plan *p, size_t i, const struct wanted *w, struct
     }
     if (!w->to)
         return keep_plain(p, i, w, r, e);
-    bool by_default = rules_default(t, &why), yes = a == ACTION_QUANTIZE || (a == ACTION_DEFAULT && by_default);
+    const bool asked = r && !r->is_default; /* a default takes what can be taken and is silent about the rest */
+    bool yes = !r ? rules_default(t, &why) : a == ACTION_QUANTIZE && (asked || rules_linear(t, &why));
     bool can = t->rank >= 2
             && (t->dtype == DT_BF16 || t->dtype == DT_F16 || t->dtype == DT_F32 || !dtype_is_safetensors(t->dtype));
-    if (a == ACTION_QUANTIZE && !can)
+    if (asked && yes && !can)
         return err_set(e, ERR_INPUT, "%s: tensor '%s' (%s, rank %u) cannot be quantized, although a rule says so",
                        p->src->path, t->name, dtype_name(t->dtype), t->rank);
     yes = yes && can && tensor_elems(t) > 0; /* no elements, no scale */
     const struct encoding *to = r && r->to ? r->to : w->to;
     const char *misfit = yes ? unfit_note(p, w, t, e) : NULL;
-    if (yes && to->copies && a == ACTION_DEFAULT)
+    if (yes && to->copies && !asked)
         misfit = arena_printf(&p->mem, e, "kept %s: codes of %s are copied, never made", t->name,
                               to->scheme->name);
-    if (yes && !misfit && a == ACTION_DEFAULT) {
+    if (yes && !misfit && !asked) {
         const struct view v = view_of(t);
         const char *why_not = plan_partial(p, to->scheme, t->name, &v, e);
         misfit = why_not ? arena_printf(&p->mem, e, "kept %s", why_not) : NULL;
@@ -339,6 +340,19 @@ static int note_left(struct plan *p, struct err *e)
                      e);
 }
 
+static int note_stay(struct plan *p, struct err *e)
+{
+    if (!p->stay)
+        return 0;
+    return plan_note(p,
+                     arena_printf(&p->mem, e,
+                                  "%zu weight%s ('%s'%s) that would be kept by default %s quantized already and stay so "
+                                  "(a rule PATTERN = bf16 ends that)",
+                                  p->stay, p->stay == 1 ? "" : "s", p->stay_name, p->stay == 1 ? "" : " and others",
+                                  p->stay == 1 ? "is" : "are"),
+                     e);
+}
+
 static int any_tensor(struct plan *p, size_t i, const struct wanted *w, struct err *e)
 {
     if (grouping_cache(&p->group, i))
@@ -365,7 +379,7 @@ int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct 
     for (size_t i = 0; i < src->n; i++)
         if (any_tensor(p, i, w, e))
             goto fail;
-    if (note_caches(p, w, e) || note_left(p, e) || plan_second_rounding(p, w, e) || check_ledger(p, e) || order_ops(p, e)
+    if (note_caches(p, w, e) || note_left(p, e) || note_stay(p, e) || plan_second_rounding(p, w, e) || check_ledger(p, e) || order_ops(p, e)
         || sum_up(p, e))
         goto fail;
     return 0;

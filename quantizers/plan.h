@@ -116,6 +116,8 @@ struct plan {
     const char **fate;             /* per source tensor: what became of it when no op takes it, or NULL */
     size_t second;                 /* weights that are rounded a second time, and the first of them */
     const char *second_name;
+    size_t stay;                   /* quantized weights that a default would have kept unquantized, and the first of them */
+    const char *stay_name;
     size_t caches;                 /* scales of KV caches that the output has no place for, and the first of them */
     const char *cache_name;
     size_t nleft;                  /* tensors that are dropped as left over, and the first of them */

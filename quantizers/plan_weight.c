@@ -514,8 +514,15 @@ int plan_quantized(struct plan *p, size_t i, const struct wanted *w, struct err 
 {
     const struct group *g = &p->group.g[p->group.group[i]];
     const struct rule *r = rules_find(w->rules, g->name);
-    const enum action a = r ? r->action : ACTION_DEFAULT;
+    enum action a = r ? r->action : ACTION_DEFAULT;
     const bool weight = i == g->of[PART_WEIGHT];
+    /* A default says what is not quantized by itself; what somebody did quantize stays quantized. */
+    if (w->to && a == ACTION_KEEP && r->is_default) {
+        a = ACTION_DEFAULT;
+        p->stay += weight;
+        if (!p->stay_name)
+            p->stay_name = g->name;
+    }
     if (a == ACTION_DROP) {
         set_fate(p, g, "dropped by a rule");
         return !weight ? 0 : plan_note(p, arena_printf(&p->mem, e, "dropped %s and what belongs to it (a rule says so)",
@@ -544,5 +551,5 @@ int plan_quantized(struct plan *p, size_t i, const struct wanted *w, struct err 
         *own = encoding_of(g->scheme);
         return recode_all(p, g, own, a, w, e);
     }
-    return recode_all(p, g, r && r->to ? r->to : w->to, a, w, e);
+    return recode_all(p, g, r && r->to ? r->to : w->to, r && r->is_default ? ACTION_DEFAULT : a, w, e);
 }

@@ -1,6 +1,7 @@
 #include "quantizers/rules.h"
 
 #include "formats/io.h"
+#include "quantizers/presets.h"
 
 #include <ctype.h>
 #include <fnmatch.h>
@@ -32,6 +33,16 @@ int rules_add(struct rules *r, const char *pattern, enum action a, const char *o
     return 0;
 }
 
+int rules_add_default(struct rules *r, const char *pattern, enum action a, const char *origin, const char *why,
+                      struct err *e)
+{
+    if (rules_add(r, pattern, a, origin, e))
+        return -1;
+    r->r[r->n - 1].is_default = true;
+    r->r[r->n - 1].why = why;
+    return 0;
+}
+
 static char *trim(char *s)
 {
     while (isspace((unsigned char)*s))
@@ -48,7 +59,7 @@ static const struct { const char *word; enum action action; enum dtype dtype; } 
 enum { WORDS = sizeof words / sizeof *words };
 
 /* "mxfp8 floor": a scheme and perhaps a rule. */
-static const struct encoding *read_encoding(struct rules *r, const char *origin, char *what, struct err *e)
+static struct encoding *read_encoding(struct rules *r, const char *origin, char *what, struct err *e)
 {
     char *rule = what + strcspn(what, " \t");
     if (*rule)
@@ -67,31 +78,72 @@ static const struct encoding *read_encoding(struct rules *r, const char *origin,
     return NULL;
 }
 
+/* "--NAME VALUE" or "--NAME=VALUE" */
+static int read_option(struct rules *r, const char *origin, char *line, bool options, struct err *e)
+{
+    char *value = line + strcspn(line, " \t=");
+    if (!options)
+        return err_set(e, ERR_USAGE, "%s: '%s' is an option, and only octavo quantize takes options from a file", origin,
+                       line);
+    if (mem_grow((void **)&r->option, &r->option_cap, r->noptions + 1, sizeof *r->option, e))
+        return -1;
+    if (*value)
+        *value++ = 0;
+    value = trim(value);
+    struct rule_option x = {arena_strdup(&r->mem, line + 2, e), NULL, arena_strdup(&r->mem, origin, e)};
+    if (*value)
+        x.value = arena_strdup(&r->mem, value, e);
+    if (!x.name || !x.origin || (*value && !x.value))
+        return -1;
+    r->option[r->noptions++] = x;
+    return 0;
+}
+
+static int add_read(struct rules *r, const char *pattern, enum action a, bool is_default, const char *origin,
+                    struct err *e)
+{
+    return is_default ? rules_add_default(r, pattern, a, origin, NULL, e) : rules_add(r, pattern, a, origin, e);
+}
+
 static int read_rule(struct rules *r, const char *origin, char *line, bool schemes, struct err *e)
 {
     char *eq = strrchr(line, '=');
     if (!eq)
-        return err_set(e, ERR_USAGE, "%s: '%s' is no rule (PATTERN = quantize|keep|drop%s)", origin, line,
-                       schemes ? "|SCHEME" : "");
+        return err_set(e, ERR_USAGE, "%s: '%s' is no rule (PATTERN = quantize|keep|drop%s, or with ?=)", origin, line,
+                       schemes ? "|bf16|f16|f32|SCHEME [RULE]" : "");
     *eq = 0;
+    /* A '?' right before the '=' belongs to it when a blank is before both: "a? = keep" and "a?=keep" are rules for a?. */
+    const bool is_default = eq > line && eq[-1] == '?' && (eq - 1 == line || isspace((unsigned char)eq[-2]));
+    if (is_default)
+        eq[-1] = 0;
     const char *pattern = trim(line);
     char *what = trim(eq + 1);
     if (!*pattern)
         return err_set(e, ERR_USAGE, "%s: a rule without a pattern", origin);
     for (size_t i = 0; i < WORDS; i++)
         if (!strcmp(what, words[i].word) && (schemes || words[i].action != ACTION_DECODE)) {
-            if (rules_add(r, pattern, words[i].action, origin, e))
+            if (add_read(r, pattern, words[i].action, is_default, origin, e))
                 return -1;
             r->r[r->n - 1].dtype = words[i].dtype;
             return 0;
         }
     if (!schemes)
         return err_set(e, ERR_USAGE, "%s: '%s' is neither quantize, keep nor drop", origin, what);
-    const struct encoding *to = read_encoding(r, origin, what, e);
-    if (!to || rules_add(r, pattern, ACTION_QUANTIZE, origin, e))
+    struct encoding *to = read_encoding(r, origin, what, e);
+    if (!to || add_read(r, pattern, ACTION_QUANTIZE, is_default, origin, e))
         return -1;
     r->r[r->n - 1].to = to;
     return 0;
+}
+
+/* A comment begins with '#' at the start of a line or after a blank. */
+static void cut_comment(char *line)
+{
+    for (char *hash = line; (hash = strchr(hash, '#')); hash++)
+        if (hash == line || isspace((unsigned char)hash[-1])) {
+            *hash = 0;
+            return;
+        }
 }
 
 int rules_file(struct rules *r, const char *path, bool schemes, struct err *e)
@@ -101,32 +153,61 @@ int rules_file(struct rules *r, const char *path, bool schemes, struct err *e)
     if (!text)
         return -1;
     int result = 0, number = 0;
+    if (strlen(text) != n)
+        result = err_set(e, ERR_INPUT, "%s: byte %zu is zero, so this is no file of rules", path, strlen(text));
     for (char *line = text, *next; !result && line; line = next) {
         next = strchr(line, '\n');
         if (next)
             *next++ = 0;
         number++;
-        char *hash = strchr(line, '#');
-        if (hash)
-            *hash = 0;
+        cut_comment(line);
         line = trim(line);
         char origin[512];
         snprintf(origin, sizeof origin, "%s:%d", path, number);
         if (*line)
-            result = read_rule(r, origin, line, schemes, e);
+            result = !strncmp(line, "--", 2) ? read_option(r, origin, line, schemes, e)
+                                             : read_rule(r, origin, line, schemes, e);
     }
     free(text);
     return result;
 }
 
+static bool matches(const struct rule *x, const char *name)
+{
+    return x->regex ? !regexec(x->regex, name, 0, NULL, 0) : !fnmatch(x->pattern, name, 0);
+}
+
 const struct rule *rules_find(const struct rules *r, const char *name)
 {
-    for (size_t i = 0; r && i < r->n; i++) {
-        const struct rule *x = &r->r[i];
-        if (x->regex ? !regexec(x->regex, name, 0, NULL, 0) : !fnmatch(x->pattern, name, 0))
-            return x;
-    }
+    for (int defaults = 0; r && defaults < 2; defaults++)
+        for (size_t i = 0; i < r->n; i++)
+            if (r->r[i].is_default == defaults && matches(&r->r[i], name))
+                return &r->r[i];
     return NULL;
+}
+
+void rules_note(struct rules *r, const char *name)
+{
+    for (size_t i = 0; i < r->n; i++)
+        r->r[i].used = r->r[i].used || r->r[i].is_default || matches(&r->r[i], name);
+}
+
+bool rules_take_run(struct rules *r, struct encoding *to)
+{
+    bool found = false;
+    size_t n = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        const struct rule *x = &r->r[i];
+        if (!x->is_default || x->action != ACTION_QUANTIZE || strcmp(x->pattern, "*")) {
+            r->r[n++] = *x;
+            continue;
+        }
+        if (x->to && !found)
+            *to = *x->to;
+        found |= x->to != NULL;
+    }
+    r->n = n;
+    return found;
 }
 
 enum action rules_match(const struct rules *r, const char *name)
@@ -135,49 +216,42 @@ enum action rules_match(const struct rules *r, const char *name)
     return x ? x->action : ACTION_DEFAULT;
 }
 
-int rules_print(const struct rules *r, struct buf *text, struct err *e)
+/* Would a line of a file give this pattern back? */
+static bool can_say(const char *p)
 {
+    const size_t n = strlen(p);
+    if (!n || *p == '#' || !strncmp(p, "--", 2) || isspace((unsigned char)*p) || isspace((unsigned char)p[n - 1]))
+        return false;
+    for (; *p; p++)
+        if (*p == '\n' || (isspace((unsigned char)*p) && p[1] == '#'))
+            return false;
+    return true;
+}
+
+int rules_print(const struct rules *r, const struct encoding *run, struct buf *text, struct err *e)
+{
+    const char *from = "";
     for (size_t i = 0; i < r->n; i++) {
         const struct rule *x = &r->r[i];
-        const char *what = x->to ? x->to->scheme->name : "", *rule = x->to ? encoding_rule(x->to) : "";
-        for (size_t k = 0; !x->to && k < WORDS; k++)
+        const struct encoding *to = x->to ? x->to : x->action == ACTION_QUANTIZE ? run : NULL;
+        const char *what = to ? to->scheme->name : "", *rule = to ? encoding_word(to) : "";
+        for (size_t k = 0; !to && k < WORDS; k++)
             if (words[k].action == x->action && (x->action != ACTION_DECODE || words[k].dtype == x->dtype))
                 what = words[k].word;
-        if (buf_printf(text, e, "%s = %s%s%s\n", x->pattern, what, *rule ? " " : "", rule))
+        if (!can_say(x->pattern))
+            return err_set(e, ERR_USAGE, "%s: no line of a file can hold the pattern '%s'", x->origin, x->pattern);
+        if (x->is_default && strcmp(x->origin, from) && buf_printf(text, e, "# %s\n", x->origin))
+            return -1;
+        if (x->is_default)
+            from = x->origin;
+        if (buf_printf(text, e, "%s %s %s%s%s%s%s\n", x->pattern, x->is_default ? "?=" : "=", what, *rule ? " " : "", rule,
+                       x->why ? "  # " : "", x->why ? x->why : ""))
             return -1;
     }
     return 0;
 }
 
-/* Names of the field for what every published FP8 checkpoint leaves alone
- * (DeepSeek-V3, Qwen3 and Llama on Hugging Face; llama.cpp's tensor names). */
-static const struct { const char *pattern, *why; } kept[] = {
-    {"*norm*", "a norm"},
-    {"*embed*", "an embedding"},
-    {"*token_types*", "an embedding"},
-    {"token_embd*", "an embedding"},
-    {"embed.weight", "an embedding"},
-    {"*wte.weight", "an embedding"},
-    {"*wpe.weight", "an embedding"},
-    {"*lm_head*", "the output head"},
-    {"*shared_head*", "the output head"},
-    {"head.weight", "the output head"},
-    {"*predictions.decoder*", "the output head"},
-    {"output.weight", "the output head"},
-    {"*.mlp.gate.weight", "a router"},
-    {"*.ffn.gate.weight", "a router"},
-    {"*block_sparse_moe.gate.weight", "a router"},
-    {"*shared_expert_gate*", "a router"},
-    {"*router*", "a router"},
-    {"*ffn_gate_inp*", "a router"},
-    {"*.indexer.weights_proj*", "an indexer's weighting"},
-    {"*eh_proj*", "a multi-token-prediction projection"},
-    {"*conv1d*", "a convolution"},
-    {"*rotary*", "rotary frequencies"},
-    {"*rope_freqs*", "rotary frequencies"},
-};
-
-bool rules_default(const struct tensor *t, const char **why)
+bool rules_linear(const struct tensor *t, const char **why)
 {
     size_t n = strlen(t->name);
     bool weight = n > 7 && !strcmp(t->name + n - 7, ".weight");
@@ -191,21 +265,19 @@ bool rules_default(const struct tensor *t, const char **why)
         *why = "no matrix of a linear layer";
     else if (!weight && (!experts || t->rank < 3))
         *why = "no weight of a linear layer";
-    for (size_t i = 0; !*why && i < sizeof kept / sizeof *kept; i++)
-        if (!fnmatch(kept[i].pattern, t->name, 0))
-            *why = kept[i].why;
     return !*why;
 }
 
-int rules_print_defaults(const struct encoding *to, struct buf *text, struct err *e)
+bool rules_default(const struct tensor *t, const char **why)
 {
-    if (buf_printf(text, e, "# by default matrices of linear layers (X.weight, stacks of experts) are quantized, but not:\n"))
-        return -1;
-    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
-        if (buf_printf(text, e, "%s = keep  # %s\n", kept[i].pattern, kept[i].why))
-            return -1;
-    const char *rule = encoding_rule(to);
-    return buf_printf(text, e, "*.weight = %s%s%s\n", to->scheme->name, *rule ? " " : "", rule);
+    const struct preset *p = preset_find("generic");
+    bool yes = rules_linear(t, why);
+    for (const struct preset_line *l = p->line; yes && l->pattern; l++)
+        if (!fnmatch(l->pattern, t->name, 0)) {
+            *why = l->why;
+            yes = false;
+        }
+    return yes;
 }
 
 void rules_free(struct rules *r)
@@ -214,6 +286,7 @@ void rules_free(struct rules *r)
         if (r->r[i].regex)
             regfree(r->r[i].regex);
     free(r->r);
+    free(r->option);
     arena_free(&r->mem);
     *r = (struct rules){0};
 }

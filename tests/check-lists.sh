@@ -127,8 +127,16 @@ done
 for c in $conventions; do
     grep -q "^ *\.name = \"$c\"" formats/conventions/*.c || say "no file of formats/conventions makes $c"
 done
-for p in octavo-packed.5 octavo-layout.7; do
+for p in octavo-packed.5 octavo-rules.5 octavo-layout.7; do
     [ -f "man/$p" ] || say "there is no man/$p"
+done
+
+# ---- presets ---------------------------------------------------------------------
+presets=$(listed --preset ?)
+need preset $(echo $presets | wc -w)
+page man/octavo-rules.5 >"$tmp/rules"
+for w in $presets; do
+    word "$tmp/rules" "$w" || say "man/octavo-rules.5 does not name the preset $w"
 done
 
 # ---- tests -----------------------------------------------------------------------

@@ -114,6 +114,104 @@ Test(rules, a_file)
     rules_free(&r);
 }
 
+Test(rules, defaults_come_last)
+{
+    struct rules r = {0};
+    struct err e;
+    cr_assert_eq(load(&r,
+                      "* ?= keep # the rest\n*.q.weight ?= drop\n*.k.weight = quantize\n*.v.* ?= mxfp8 floor\n"
+                      "a? = drop\nb?=drop\nre:c[0-9]?=x$ ?= drop\n",
+                      "mxfp8", &e),
+                 0, "%s", e.msg);
+    cr_assert_eq(r.n, 7);
+    cr_assert_eq(rules_match(&r, "l.q.weight"), ACTION_KEEP, "of defaults, too, the first one wins");
+    cr_assert_eq(rules_match(&r, "l.k.weight"), ACTION_QUANTIZE, "a rule is before all of them");
+    cr_assert(r.r[0].is_default && !r.r[2].is_default && r.r[3].is_default && r.r[3].to);
+    cr_assert_str_eq(encoding_rule(r.r[3].to), "floor");
+    cr_assert(!r.r[4].is_default && !r.r[5].is_default, "a '?' without a blank before it is the pattern's");
+    cr_assert_str_eq(r.r[4].pattern, "a?");
+    cr_assert_str_eq(r.r[5].pattern, "b?");
+    cr_assert_str_eq(r.r[6].pattern, "re:c[0-9]?=x$");
+    cr_assert(r.r[6].is_default);
+    struct encoding run;
+    cr_assert(!rules_take_run(&r, &run) && r.n == 7, "'* ?= keep' says no scheme");
+    rules_free(&r);
+    cr_assert_eq(load(&r, "*.q.weight ?= int8-channel\n* ?= mxfp8 ceil\n* = keep\n* ?= fp8-tensor\n"
+                          "* ?= quantize\n", "mxfp8", &e), 0);
+    cr_assert(rules_take_run(&r, &run) && r.n == 2, "%zu", r.n);
+    cr_assert_str_eq(run.scheme->name, "mxfp8");
+    cr_assert_str_eq(encoding_rule(&run), "ceil");
+    cr_assert(r.r[0].is_default && !r.r[1].is_default);
+    rules_free(&r);
+}
+
+Test(rules, options_and_comments)
+{
+    struct rules r = {0};
+    struct err e;
+    cr_assert_eq(load(&r, "--target ascend-950\n  --convention=deepseek # why\n--allow-requantize\na#b = keep\n#a = drop\n",
+                      "mxfp8", &e), 0, "%s", e.msg);
+    cr_assert_eq(r.noptions, 3);
+    cr_assert_str_eq(r.option[0].name, "target");
+    cr_assert_str_eq(r.option[0].value, "ascend-950");
+    cr_assert_str_eq(r.option[1].value, "deepseek");
+    cr_assert(strstr(r.option[1].origin, "rules.txt:2"), "%s", r.option[1].origin);
+    cr_assert_null(r.option[2].value);
+    cr_assert_eq(r.n, 1);
+    cr_assert_eq(rules_match(&r, "a#b"), ACTION_KEEP, "a comment has a blank before it");
+    rules_free(&r);
+}
+
+Test(rules, what_matches_nothing)
+{
+    struct rules r = {0};
+    add(&r, "a", ACTION_KEEP);
+    add(&r, "*", ACTION_KEEP);
+    add(&r, "b", ACTION_KEEP);
+    add(&r, "re:^c", ACTION_KEEP);
+    struct err e;
+    cr_assert_eq(rules_add_default(&r, "d", ACTION_KEEP, "preset", "why", &e), 0);
+    rules_note(&r, "b");
+    cr_assert(!r.r[0].used && r.r[1].used && r.r[2].used && !r.r[3].used);
+    cr_assert(r.r[4].used, "a default is for tensors that may be there");
+    rules_free(&r);
+}
+
+Test(rules, printed_and_read_again)
+{
+    static const char text[] = "a* = keep\nre:a=b = drop\nb = mxfp8 floor\nc = nvfp4\nd = f16\ne ?= int4-g32-asym\n"
+                               "f ?= int8-channel ct-int8\n";
+    struct rules r = {0}, again = {0};
+    struct buf one = {0}, two = {0};
+    struct err e;
+    const struct encoding run = encoding_of(scheme_find("fp8-tensor"));
+    cr_assert_eq(load(&r, text, "mxfp8", &e), 0, "%s", e.msg);
+    add(&r, "g", ACTION_QUANTIZE);
+    cr_assert_eq(rules_add_default(&r, "h", ACTION_KEEP, "preset x", "a reason", &e), 0);
+    cr_assert_eq(rules_print(&r, &run, &one, &e), 0, "%s", e.msg);
+    cr_assert(strstr(one.s, "c = nvfp4\n") && strstr(one.s, "g = fp8-tensor absmax\n")
+                  && strstr(one.s, "# preset x\nh ?= keep  # a reason\n"), "%s", one.s);
+    cr_assert_eq(load(&again, one.s, "mxfp8", &e), 0, "%s", e.msg);
+    for (size_t i = 0; i < again.n; i++) /* where they come from is another place */
+        again.r[i].origin = r.r[i].origin, again.r[i].why = r.r[i].why;
+    cr_assert_eq(again.n, r.n);
+    cr_assert_eq(rules_print(&again, &run, &two, &e), 0);
+    cr_assert_str_eq(one.s, two.s);
+    buf_free(&one);
+    buf_free(&two);
+    rules_free(&again);
+    rules_free(&r);
+    /* What a line cannot say is no line. */
+    static const char *const bad[] = {"", " a", "a ", "#a", "a #b", "--a", "a\nb"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        add(&r, bad[i], ACTION_KEEP);
+        cr_assert_eq(rules_print(&r, &run, &one, &e), -1, "'%s'", bad[i]);
+        cr_assert_eq(e.kind, ERR_USAGE);
+        buf_free(&one);
+        rules_free(&r);
+    }
+}
+
 Test(rules, mistakes_name_their_line)
 {
     static const struct {
@@ -129,6 +227,10 @@ Test(rules, mistakes_name_their_line)
         {"a =\n", "mxfp8", ":1", "''"},
         {"# one\nre:( = keep\n", "mxfp8", ":2", "re:("},
         {" = keep\n", "mxfp8", ":1", ""},
+        {"?= keep\n", "mxfp8", ":1", "without a pattern"},
+        {"a ?= kept\n", "mxfp8", ":1", "kept"},
+        {"a ?= mxfp8\n", NULL, ":1", "'mxfp8'"},
+        {"\n--scheme mxfp8\n", NULL, ":2", "--scheme"},
     };
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
         struct rules r = {0};
@@ -140,6 +242,12 @@ Test(rules, mistakes_name_their_line)
     }
     struct rules r = {0};
     struct err e = {0};
+    char *const dir = mk_tmpdir(), *const path = mk_path(dir, "zero");
+    mk_write(path, "a = keep\n\0b = keep\n", 20);
+    cr_assert_eq(rules_file(&r, path, false, &e), -1, "nothing after a zero byte is read");
+    cr_assert(strstr(e.msg, "byte 9"), "%s", e.msg);
+    free(path);
+    mk_rmdir(dir);
     cr_assert_eq(rules_file(&r, "/no/such/file", false, &e), -1);
     cr_assert_eq(e.kind, ERR_INPUT);
     rules_free(&r);

@@ -74,3 +74,12 @@ cp journal again/.octavo-journal
 touch -d '2001-01-01 00:00:00' in/model-00001-*.safetensors
 refused 2 quantize in -o again --resume
 expect_err journal
+# So is another scale rule, even for one pattern only.
+rm -rf again
+mkdir again
+cp journal again/.octavo-journal
+touch -r in2/model-00001-*.safetensors in/model-00001-*.safetensors
+echo '*.q_proj.weight = fp8-ue8m0-128x128 floor' >rule
+refused 2 quantize in -o again --rules rule --resume
+expect_err journal
+expect_exit 0 "$OCTAVO" quantize in -o again --resume
