@@ -9,10 +9,14 @@ float encode_limit(const struct num *num, bool *itself)
         *itself = true; /* 127.5 goes to 128, 7.5 to 8 */
         return num->max + 0.5f;
     }
-    /* Half a unit in the last place above the largest one. There a tie goes to the even code, which is the one that is
-     * not there when the largest one is odd; HiFloat8's ties go up anyway. */
-    *itself = num->encode(num->max, OVERFLOW_SATURATE) & 1 || num->dtype == DT_HIF8;
-    return num->max + ldexpf(1, num->emax - num->mbits - 1);
+    /* Half a unit in the last place above the largest one. There a tie goes away from zero, as that between zero and
+     * the smallest code shows, or down, as the next one shows; else to the even code, which is the one that is not
+     * there when the largest one is odd. */
+    const bool away = num->decode(num->encode(num->min / 2, OVERFLOW_SATURATE)) != 0;
+    const bool down = num->decode(num->encode(num->min * 1.5f, OVERFLOW_SATURATE)) == num->min;
+    *itself = away || (!down && num->encode(num->max, OVERFLOW_SATURATE) & 1);
+    return num->dtype == DT_HIF8 ? 1.25f * num->max /* one bit of mantissa there */
+                                 : num->max + ldexpf(1, num->emax - num->mbits - 1);
 }
 
 /* A row of the panel as FP32. */
