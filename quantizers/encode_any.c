@@ -65,9 +65,10 @@ void encode_any(const struct num *num, const struct panel *p, const struct scale
         for (size_t c = 0, b = 0; c < p->cols; c += p->block, b++) {
             const size_t end = min_u64(c + p->block, p->cols);
             const float scale = s->code ? ue8m0_decode(s->code[b]) : s->value[b];
-            const float inverse = s->code ? ue8m0_decode((uint8_t)(254 - s->code[b])) : 0;
+            const float times = s->code ? ue8m0_decode((uint8_t)(254 - s->code[b])) : s->times ? s->times[b] : 0;
+            const bool divide = !s->code && !s->times;
             for (size_t i = c; i < end; i++)
-                y[i] = s->code ? x[i] * inverse : x[i] / scale;
+                y[i] = divide ? x[i] / scale : x[i] * times;
         }
         /* + 0: a zero point of 0 is added there, which takes the sign of zeros away */
         for (size_t i = 0; s->bf16 && i < p->cols; i++)
