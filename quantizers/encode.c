@@ -188,7 +188,7 @@ static void run_kernels(const struct op *op, struct work *w, const struct panel 
         w->k->enc_e4m3_pow2[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->code, q, qstride, n);
     else if (to->elem == DT_F8_E4M3)
         w->k->enc_e4m3_f32[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->value, q, qstride, n);
-    else if (to->elem == DT_I8 && to->bits == 8)
+    else if (to->elem == DT_I8 && to->bits == 8 && !s->code)
         w->k->enc_int8[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->value, (int8_t *)q, qstride, n);
     else
         encode_any(num, p, s, w->k, q, qstride, row, n);
