@@ -7,7 +7,8 @@
  * CPU has it, through the AVX2 kernel with scale 1, whose counts are checked as
  * well.  In the second each goes through encode of every other format, saturating
  * and, from the largest finite value on, with OVERFLOW_NAN where that differs
- * (unit tests compare both modes below it); and as E4M3 through num_encode_row.
+ * (unit tests compare both modes below it); as E4M3 through num_encode_row, and as E2M1
+ * through its kernels as well.
  * In the third every scale rule is compared with tests/scale_oracle.c: for E4M3, or
  * the one format that it is for, over all positive FP32; for other formats, and where
  * a logarithm in FP32 is part of the rule, next to every step, and every 97th value
@@ -152,6 +153,30 @@ static void same_row(const struct num *f, const float *x, uint32_t n, int want)
     atomic_fetch_add(&passed, n - bad);
 }
 
+/* And as E2M1 by the kernels, with scale 1. */
+static void same_e2m1(const struct num *f, const float *x, uint32_t n, int want)
+{
+    static const uint8_t one = 127;
+    const struct kern *const level[] = { kern_level("c"), avx2 };
+    uint64_t bad = 0, all = 0;
+
+    for (int k = 0; k < 2 && x[0] == x[0]; k++) {
+        uint8_t code[ROW];
+        struct kern_count count = { 0 };
+
+        if (!level[k])
+            continue;
+        level[k]->enc_e2m1(x, n, n, &one, NULL, kern_e2m1_of(f), code, &count);
+        all += n;
+        for (uint32_t i = 0; i < n; i++)
+            if (code[i] != want) {
+                report(level[k]->name, x[i], code[i], (unsigned)want);
+                bad++;
+            }
+    }
+    atomic_fetch_add(&passed, all - bad);
+}
+
 /* The last magnitude, as bits, of those that have the rank of mag. */
 static uint32_t last_like(const struct oracle *o, uint32_t mag)
 {
@@ -196,6 +221,8 @@ static void *prove_formats(void *unused)
                     continue;
                 }
                 same(f, x, n, OVERFLOW_SATURATE, want);
+                if (kern_e2m1_of(f))
+                    same_e2m1(f, x, n, want);
                 if (format->over >= 0 && mag + n > top)
                     same(f, x, n, OVERFLOW_NAN, oracle_encode(o, format, x[0], false));
             }
