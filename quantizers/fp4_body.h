@@ -97,8 +97,9 @@ FP4_INLINE uint64_t fp4_sum(const fp4_vi *v)
 }
 
 FP4_INLINE void fp4_row(const float *x, size_t count, size_t block, const uint8_t *code, const float *scale,
-                        const struct kern_e2m1 *f, uint8_t *q, struct kern_count *n)
+                        const struct kern_e2m1 *format, uint8_t *q, struct kern_count *n)
 {
+    const struct kern_e2m1 limits = *format, *const f = &limits;   /* which q cannot be part of */
     struct fp4_count sum;
 
     memset(&sum, 0, sizeof sum);
