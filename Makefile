@@ -62,7 +62,7 @@ $(O)/octavo: $(CLI_OBJ) $(O)/liboctavo.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 $(O)/unit: $(TEST_OBJ) $(O)/liboctavo.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -lcriterion $(LDLIBS) -o $@
-$(O)/prove: $(O)/tests/prove.o $(O)/tests/oracle.o $(O)/liboctavo.a
+$(O)/prove: $(O)/tests/prove.o $(O)/tests/oracle.o $(O)/tests/scale_oracle.o $(O)/liboctavo.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 $(O)/mini: $(MINI_OBJ)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@

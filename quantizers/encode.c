@@ -6,6 +6,7 @@
  * that the second visit finds the data in cache. */
 #include "quantizers/encode.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,23 +90,11 @@ static int refuse_nan(const struct op *op, const struct panel *p, struct err *e)
 
 /* ---- scales ------------------------------------------------------------------ */
 
-/* Second-level scale of NVFP4: with it the largest block scale becomes 448 (Model Optimizer and compressed-tensors). */
+/* Second-level scale of NVFP4. */
 struct global {
     float stored; /* multiplies, or divides */
     bool divides;
 };
-
-static struct global global_of(float amax, const struct num *elem, bool divides)
-{
-    const float top = elem->max * num_e4m3.max;
-    struct global g = {1, divides};
-    if (amax > 0) {
-        g.stored = divides ? top / amax : amax / top;
-        if (g.stored < 0x1p-126f || isinf(g.stored))
-            g.stored = divides ? 0x1p126f : 0x1p-126f;
-    }
-    return g;
-}
 
 /* The scale x in a narrower type, rounded up: no value of the block may end beyond the largest code. */
 static int narrow_scale(const struct op *op, enum dtype t, float *x, struct err *e)
@@ -131,12 +120,13 @@ static int derive(const struct op *op, const float *amax, size_t n, const struct
         if (type == DT_COUNT) {
             s->value[i] = 1;
         } else if (type == DT_F8_E4M3) {
-            const double want = (double)(amax[i] / elem->max), global = (double)g->stored;
-            uint8_t code = e4m3_encode((float)(g->divides ? want * global : want / global), OVERFLOW_SATURATE);
-            s->stored[i] = amax[i] == 0 ? 0x38 : code ? code : 1; /* 1.0 for zeros; no block is scaled by 0 */
-            s->value[i] = scale_with_global(e4m3_decode(s->stored[i]), g->stored, g->divides);
+            s->stored[i] = to->rule_e4m3->code(amax[i], g->stored, g->divides);
+            s->value[i] = s->stored[i] ? scale_with_global(e4m3_decode(s->stored[i]), g->stored, g->divides)
+                                       : FLT_MAX; /* all of the block becomes 0 */
         } else if (to->rule_f32) {
             s->value[i] = to->rule_f32->scale(amax[i]);
+            if (s->times)
+                s->times[i] = to->rule_f32->times(amax[i]);
             if (type != DT_F32 && narrow_scale(op, type, &s->value[i], e))
                 return -1;
         } else {
@@ -165,21 +155,45 @@ static void store_scale(uint8_t *out, enum dtype t, size_t i, const struct scale
 }
 
 /* ---- panels ------------------------------------------------------------------- */
+
+/* A zero point of 0 is added to y = x / scale, which takes the sign of a y that is zero away: a code that is a zero
+ * with a sign has it from a y that is one, or that rounded to one. */
+static void add_zero_point(const struct panel *p, const struct scales *s, uint8_t *q, size_t qstride, uint8_t minus_zero)
+{
+    for (size_t r = 0; r < p->rows; r++)
+        for (size_t c = 0; c < p->cols; c++) {
+            if (q[r * qstride + c] != minus_zero)
+                continue;
+            const size_t b = c / p->block;
+            const float x = src_value(p->src, p->x + r * p->stride, c);
+            if ((s->code ? x * ue8m0_decode((uint8_t)(254 - s->code[b])) : x / s->value[b]) == 0)
+                q[r * qstride + c] = 0;
+        }
+}
+
+static bool has_zero_point(const struct encoding *to)
+{
+    return to->rule ? to->rule->zero_point : to->rule_f32 ? to->rule_f32->zero_point
+           : to->rule_e4m3 && to->rule_e4m3->zero_point;
+}
+
 static void run_kernels(const struct op *op, struct work *w, const struct panel *p, const struct scales *s,
                         uint8_t *q, size_t qstride, float *row, struct kern_count *n)
 {
     const struct scheme *to = op->to->scheme;
     const struct num *num = encoding_num(op->to);
-    if (s->bf16 || num != num_find(to->elem))
+    if (s->bf16 || s->times || num != num_find(to->elem))
         encode_any(num, p, s, w->k, q, qstride, row, n);
     else if (to->elem == DT_F8_E4M3 && s->code)
         w->k->enc_e4m3_pow2[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->code, q, qstride, n);
     else if (to->elem == DT_F8_E4M3)
         w->k->enc_e4m3_f32[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->value, q, qstride, n);
-    else if (to->elem == DT_I8 && to->bits == 8)
+    else if (to->elem == DT_I8 && to->bits == 8 && !s->code)
         w->k->enc_int8[p->src](p->x, p->stride, p->rows, p->cols, p->block, s->value, (int8_t *)q, qstride, n);
     else
         encode_any(num, p, s, w->k, q, qstride, row, n);
+    if (has_zero_point(op->to))
+        add_zero_point(p, s, q, qstride, (uint8_t)(1 << (num->bits - 1)));
 }
 
 /* The same block by block, with a count for each: *tile is the first one of the panel. */
@@ -189,7 +203,8 @@ static void run_tiles(const struct op *op, struct work *w, const struct panel *p
     for (size_t b = 0; b < p->blocks; b++) {
         struct kern_count n = {0};
         struct panel one = *p;
-        struct scales sc = {s->code ? s->code + b : NULL, s->value ? s->value + b : NULL, NULL, s->bf16};
+        struct scales sc = {.code = s->code ? s->code + b : NULL, .value = s->value ? s->value + b : NULL,
+                            .times = s->times ? s->times + b : NULL, .bf16 = s->bf16};
         one.x += b * p->block * (p->src == SRC_F32 ? 4 : 2);
         one.cols = min_u64(p->block, p->cols - b * p->block);
         one.blocks = 1;
@@ -300,16 +315,18 @@ static int scale_panel(struct job *j, const struct panel *p, uint64_t row, uint6
 static int job_memory(struct job *j, size_t panel, size_t block, struct work *w, struct err *e)
 {
     const size_t cols = min_u64(panel, j->b->cols), most = ceil_div(cols, block) + 1;
-    float *f = scratch_get(&w->f32[1], (2 * most + 2 * cols) * 4 + 2 * most, e);
+    float *f = scratch_get(&w->f32[1], (3 * most + 2 * cols) * 4 + 2 * most, e);
     if (!f)
         return -1;
     const enum dtype t = j->op->to->scheme->scale;
-    uint8_t *bytes = (uint8_t *)(f + 2 * most + 2 * cols);
+    const struct scale_rule_f32 *const rule = j->op->to->rule_f32;
+    uint8_t *bytes = (uint8_t *)(f + 3 * most + 2 * cols);
     j->amax = f;
-    j->row = f + 2 * most;
+    j->row = f + 3 * most;
     j->s = (struct scales){.code = t == DT_F8_E8M0 ? bytes : NULL, .value = t == DT_F8_E8M0 ? NULL : f + most,
                            .stored = t == DT_F8_E4M3 ? bytes + most : NULL,
-                           .bf16 = j->op->to->rule_f32 && j->op->to->rule_f32->bf16};
+                           .times = rule && rule->times && t == DT_F32 ? f + 2 * most : NULL,
+                           .bf16 = rule && rule->bf16};
     return 0;
 }
 
@@ -352,7 +369,7 @@ static int encode_box(const struct op *op, struct active *a, unsigned pass, uint
     if (!j.q || !out || job_memory(&j, panel, all ? panel : block, w, e))
         return -1;
     if (op->passes == 2)
-        j.global = global_of(a->amax, encoding_num(op->to), op->divides);
+        j.global = (struct global){op->to->rule_e4m3 ? op->to->rule_e4m3->global(a->amax, op->divides) : 1, op->divides};
     if (all && derive(op, &a->amax, 1, &j.global, &j.s, e))
         return -1;
     j.tile = op->tiles ? (uint32_t *)((char *)a->box_data + index * op->box_data) : NULL;

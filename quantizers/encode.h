@@ -17,11 +17,12 @@ struct scales {
     uint8_t *code;     /* NULL when the scales are no UE8M0 */
     float *value;      /* NULL when they are */
     uint8_t *stored;   /* NVFP4: E4M3 codes */
+    float *times;      /* what x is multiplied with instead of being divided by value, or NULL (encode_any) */
     bool bf16;         /* x / scale is rounded to BF16 first (encode_any) */
 };
 
 /* Codes of a panel in any format of at most 8 bits, a byte per code, q rows qstride bytes apart. y = x / scale in FP32,
- * or x times the inverse where that is a power of two, then rounded once to the format. row has room for 2 * cols
+ * or x times the inverse where that is a power of two or the rule multiplies, then rounded once to the format. row has room for 2 * cols
  * floats. What is counted is what kern.h says of struct kern_count; x is compared with code times scale exactly. */
 void encode_any(const struct num *num, const struct panel *p, const struct scales *s, const struct kern *k, uint8_t *q,
                 size_t qstride, float *row, struct kern_count *n);

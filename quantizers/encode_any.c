@@ -9,10 +9,14 @@ float encode_limit(const struct num *num, bool *itself)
         *itself = true; /* 127.5 goes to 128, 7.5 to 8 */
         return num->max + 0.5f;
     }
-    /* Half a unit in the last place above the largest one. There a tie goes to the even code, which is the one that is
-     * not there when the largest one is odd; HiFloat8's ties go up anyway. */
-    *itself = num->encode(num->max, OVERFLOW_SATURATE) & 1 || num->dtype == DT_HIF8;
-    return num->max + ldexpf(1, num->emax - num->mbits - 1);
+    /* Half a unit in the last place above the largest one. There a tie goes away from zero, as that between zero and
+     * the smallest code shows, or down, as the next one shows; else to the even code, which is the one that is not
+     * there when the largest one is odd. */
+    const bool away = num->decode(num->encode(num->min / 2, OVERFLOW_SATURATE)) != 0;
+    const bool down = num->decode(num->encode(num->min * 1.5f, OVERFLOW_SATURATE)) == num->min;
+    *itself = away || (!down && num->encode(num->max, OVERFLOW_SATURATE) & 1);
+    return num->dtype == DT_HIF8 ? 1.25f * num->max /* one bit of mantissa there */
+                                 : num->max + ldexpf(1, num->emax - num->mbits - 1);
 }
 
 /* A row of the panel as FP32. */
@@ -45,12 +49,29 @@ static void count(const float *x, const float *y, const uint8_t *q, size_t n, co
     to->saturated += saturated;
 }
 
+/* E2M1 by its kernel; false when a scale is too small for that. */
+static bool encode_e2m1(const struct num *num, const struct panel *p, const struct scales *s, const struct kern *k,
+                        uint8_t *q, size_t qstride, float *row, struct kern_count *n)
+{
+    const struct kern_e2m1 *const f = kern_e2m1_of(num);
+    if (!f || s->times || s->bf16)
+        return false;
+    for (size_t b = 0; s->value && b < ceil_div(p->cols, p->block); b++)
+        if (!(s->value[b] >= 0x1p-124f))
+            return false;
+    for (size_t r = 0; r < p->rows; r++, q += qstride)
+        k->enc_e2m1(row_of(p, r, k, row), p->cols, p->block, s->code, s->value, f, q, n);
+    return true;
+}
+
 void encode_any(const struct num *num, const struct panel *p, const struct scales *s, const struct kern *k, uint8_t *q,
                 size_t qstride, float *row, struct kern_count *n)
 {
     bool itself;
     float value[256];
     uint8_t all[256];
+    if (encode_e2m1(num, p, s, k, q, qstride, row, n))
+        return;
     const float limit = encode_limit(num, &itself);
     for (int i = 0; i < 256; i++)
         all[i] = (uint8_t)i;
@@ -61,9 +82,10 @@ void encode_any(const struct num *num, const struct panel *p, const struct scale
         for (size_t c = 0, b = 0; c < p->cols; c += p->block, b++) {
             const size_t end = min_u64(c + p->block, p->cols);
             const float scale = s->code ? ue8m0_decode(s->code[b]) : s->value[b];
-            const float inverse = s->code ? ue8m0_decode((uint8_t)(254 - s->code[b])) : 0;
+            const float times = s->code ? ue8m0_decode((uint8_t)(254 - s->code[b])) : s->times ? s->times[b] : 0;
+            const bool divide = !s->code && !s->times;
             for (size_t i = c; i < end; i++)
-                y[i] = s->code ? x[i] * inverse : x[i] / scale;
+                y[i] = divide ? x[i] / scale : x[i] * times;
         }
         /* + 0: a zero point of 0 is added there, which takes the sign of zeros away */
         for (size_t i = 0; s->bf16 && i < p->cols; i++)
@@ -88,7 +110,17 @@ void encode_pack(const struct view *view, const uint8_t *code, size_t cols, uint
                 p[1] |= (uint8_t)(x >> (8 - at));
         }
     } else if (dtype_table[view->elem].block_elems == 2) {
-        for (size_t c = 0; c + 1 < cols; c += 2)
+        size_t c = 0;
+        for (; c + 8 <= cols; c += 8) { /* the first code is in the lowest byte */
+            uint64_t x;
+            memcpy(&x, code + c, 8);
+            x &= 0x0f0f0f0f0f0f0f0f;
+            x = (x | x >> 4) & 0x00ff00ff00ff00ff;
+            x = (x | x >> 8) & 0x0000ffff0000ffff;
+            x |= x >> 16;
+            memcpy(to + c / 2, &x, 4);
+        }
+        for (; c + 1 < cols; c += 2)
             to[c / 2] = (uint8_t)((code[c] & 15) | code[c + 1] << 4);
         if (cols % 2)
             to[cols / 2] = code[cols - 1] & 15;

@@ -37,6 +37,12 @@ struct kern_error {
     uint64_t equal;           /* x == y (and -0 == +0) */
 };
 
+/* A format with the values of E2M1: the bits of a magnitude above these are codes 1..7; those above `saturated`
+ * would round to more than 6; minus_zero: -1 when -0 has a code of its own, else 0. */
+struct kern_e2m1 {
+    int32_t above[7], saturated, minus_zero;
+};
+
 struct kern {
     const char *name; /* "c", "avx2" */
 
@@ -63,6 +69,12 @@ struct kern {
     void (*enc_int8[SRC_COUNT])(const void *x, size_t stride, size_t rows, size_t cols,
                                 size_t block, const float *scale, int8_t *q, size_t qstride,
                                 struct kern_count *n);
+
+    /* E2M1, one row of FP32, a byte per code; code or scale (the other is NULL) has one entry per block:
+     * q = round(x * 2^(127-code)), or round(x / scale), a scale being at least 2^-124, so that half of it is exact.
+     * Otherwise as enc_e4m3_f32; no NaN. */
+    void (*enc_e2m1)(const float *x, size_t cols, size_t block, const uint8_t *code, const float *scale,
+                     const struct kern_e2m1 *format, uint8_t *q, struct kern_count *n);
 
     /* Decode to FP32: y = value(q) * scale[b], one FP32 multiplication (exact
      * for powers of two unless it overflows or underflows).  NaN codes give
@@ -94,6 +106,11 @@ const struct kern *kern_get(struct err *e) MUST_USE;
 /* A level by name, whatever OCTAVO_CPU says; NULL when this CPU lacks it or
  * there is none of that name: for tests. */
 const struct kern *kern_level(const char *name);
+/* The limits of a format of that kind, NULL for another (encode_fp4.c); and its kernel in plain C. */
+struct num;
+const struct kern_e2m1 *kern_e2m1_of(const struct num *num);
+void kern_e2m1_c(const float *x, size_t cols, size_t block, const uint8_t *code, const float *scale,
+                 const struct kern_e2m1 *format, uint8_t *q, struct kern_count *n);
 void kern_fill_c(struct kern *k);
 void kern_fill_avx2(struct kern *k);
 

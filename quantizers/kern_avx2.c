@@ -81,6 +81,7 @@ void kern_fill_avx2(struct kern *k)
     kern_avx2_fill_amax(k);
     kern_avx2_fill_e4m3(k);
     kern_avx2_fill_scaled(k);
+    kern_avx2_fill_fp4(k);
     kern_avx2_fill_decode(k);
 }
 #else

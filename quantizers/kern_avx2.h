@@ -30,6 +30,7 @@ extern struct kern kern_avx2_plain;
 void kern_avx2_fill_amax(struct kern *k);
 void kern_avx2_fill_e4m3(struct kern *k);
 void kern_avx2_fill_scaled(struct kern *k);
+void kern_avx2_fill_fp4(struct kern *k);
 void kern_avx2_fill_decode(struct kern *k);
 
 static ALWAYS_INLINE size_t smaller(size_t a, size_t b) { return a < b ? a : b; }

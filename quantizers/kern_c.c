@@ -283,6 +283,7 @@ void kern_fill_c(struct kern *k)
         .enc_e4m3_pow2 = { pow2_bf16, pow2_f16, pow2_f32 },
         .enc_e4m3_f32 = { f32_bf16, f32_f16, f32_f32 },
         .enc_int8 = { i8_bf16, i8_f16, i8_f32 },
+        .enc_e2m1 = kern_e2m1_c,
         .dec_e4m3 = dec_e4m3,
         .dec_int8 = dec_int8,
         .bf16_to_f32 = bf16_to_f32,

@@ -27,7 +27,8 @@ const struct num num_f32 = {
 const struct num *const num_table[] = {
     &num_e4m3, &num_e5m2, &num_ue8m0, &num_bf16, &num_f16, &num_f32, &num_int8,
     &num_e4m3fnuz, &num_e5m2fnuz, &num_hif8, &num_ue4m3,
-    &num_e2m1, &num_e2m1_down, &num_e1m2, &num_e2m3, &num_e3m2,
+    &num_e2m1, &num_e2m1_down, &num_e2m1_modelopt, &num_e1m2, &num_e2m3, &num_e3m2,
+    &num_e4m3_away, &num_e5m2_away, &num_e2m1_away,
     &num_int4, &num_int4_full, &num_int8_full, NULL,
 };
 

@@ -32,9 +32,12 @@ enum overflow {
  *    NaN codes of the 8-bit formats decode to 0x7FC00000.
  *  - FNUZ formats ("finite, no negative zero") have one NaN, 0x80, where -0
  *    would be: zero has no sign, and code 0 is never given one.
- *  - e2m1-down is E2M1 as DeepGEMM (deep_gemm/utils/math.py) and ModelOpt's MXFP4
- *    round it: ties go down in magnitude (0.75 is 0.5).  Zero has no sign, as in
- *    DeepGEMM; ModelOpt makes code 8 of every zero.  Decodes as E2M1.
+ *  - e2m1-down is E2M1 as DeepGEMM rounds it (deep_gemm/utils/math.py): ties go down
+ *    in magnitude (0.75 is 0.5), zero has no sign.  e2m1-modelopt is that of ModelOpt's
+ *    MXFP4 (mxfp4_tensor.py): the same ties, but a zero of either sign is code 8, and
+ *    what rounds to zero keeps its sign.  Both decode as E2M1.
+ *  - e4m3-away, e5m2-away and e2m1-away are those formats with ties away from zero, as
+ *    microxcaling (mx/elemwise_ops.py, "nearest") and msModelSlim round.
  *  - UE4M3, NVFP4's scale, is E4M3 without its sign: NaN is 0x7F, a negative
  *    value of any size 0.  Bit 7 is no part of the code.
  *  - UE8M0, the exception, rounds up, as scales must not shrink: encode gives
@@ -60,7 +63,8 @@ struct num {
 };
 extern const struct num num_e4m3, num_e5m2, num_ue8m0, num_bf16, num_f16, num_f32, num_int8;
 extern const struct num num_e4m3fnuz, num_e5m2fnuz, num_hif8, num_ue4m3;
-extern const struct num num_e2m1, num_e2m1_down, num_e1m2, num_e2m3, num_e3m2;
+extern const struct num num_e2m1, num_e2m1_down, num_e2m1_modelopt, num_e1m2, num_e2m3, num_e3m2;
+extern const struct num num_e4m3_away, num_e5m2_away, num_e2m1_away;
 extern const struct num num_int4, num_int4_full, num_int8_full;
 /* The number format of a storage type, NULL when it is not one (BOOL, I64 ...).
  * Where several lie in the same type it is the plain one: F8_E4M3 is E4M3, F4

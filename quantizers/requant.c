@@ -26,6 +26,9 @@ static int make_remap(const struct op *op, float s, uint8_t top, struct remap *t
         *scale = (uint8_t)exact;
         return 0;
     }
+    bool itself;
+    const struct num *const num = encoding_num(op->to);
+    const double limit = (double)encode_limit(num, &itself);
     const float amax = round_to_odd((double)e4m3_decode(top) * (double)s);
     *scale = op->to->rule->code(amax, &num_e4m3);
     if (*scale == 255)
@@ -35,9 +38,10 @@ static int make_remap(const struct op *op, float s, uint8_t top, struct remap *t
     for (int q = 0; q < 256; q++) {
         const double x = (double)e4m3_decode((uint8_t)q) * (double)s;
         const double y = x / power; /* exact: a power of two */
-        const uint8_t code = isnan(y) ? (uint8_t)q : e4m3_encode(round_to_odd(y), OVERFLOW_SATURATE);
+        const uint8_t code = isnan(y) ? (uint8_t)q : (uint8_t)num->encode(round_to_odd(y), OVERFLOW_SATURATE);
         const double back = (double)e4m3_decode(code) * power;
-        const uint32_t inexact = back != x, flushed = back == 0 && x != 0, saturated = fabs(y) > 464;
+        const uint32_t inexact = back != x, flushed = back == 0 && x != 0;
+        const uint32_t saturated = fabs(y) > limit || (itself && fabs(y) == limit);
         t->of[q] = code | inexact << 8 | flushed << 16 | saturated << 24;
     }
     return 0;

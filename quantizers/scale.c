@@ -2,8 +2,9 @@
  *
  * Three integer helpers carry most of the rules; a rule that its project
  * defines through log2 in FP32 goes through log2_f32, since the rounding of
- * that logarithm changes codes just above a power of two.  AMD Quark's "even"
- * mode is the `even` rule and has no row of its own. */
+ * that logarithm changes codes just above a power of two.  A project that
+ * computes in the type of BF16 weights is followed where it goes through bits;
+ * its logarithms are those of FP32 weights. */
 #include "quantizers/scale.h"
 
 #include <math.h>
@@ -63,6 +64,21 @@ static uint8_t ds(float amax, const struct num *elem)
     return clamp_code(round_up((amax < 1e-4f ? 1e-4f : amax) / 448), 1, 254);
 }
 
+/* 2^ceil(log2 s), as DeepSeek-V3.1 has it and DeepGEMM had it. */
+static uint8_t ds_log2(float amax, const struct num *elem)
+{
+    (void)elem;
+    const float e = ceilf(log2_f32((amax < 1e-4f ? 1e-4f : amax) / 448));
+
+    return e != e || e > 127 ? 255 : clamp_code(127 + (int)e, 0, 254);
+}
+
+static uint8_t dg_fp4(float amax, const struct num *elem)
+{
+    (void)elem;
+    return clamp_code(round_up((amax < 1e-4f ? 1e-4f : amax) / 6), 1, 254);
+}
+
 static uint8_t ds_fp4(float amax, const struct num *elem)
 {
     (void)elem;
@@ -107,6 +123,33 @@ static uint8_t mx_even(float amax, const struct num *elem)
     return u >= F32_INF ? 255 : clamp_code((int)expf_field(u) - elem->emax, 0, 255);
 }
 
+static uint8_t quark(float amax, const struct num *elem)
+{
+    const uint32_t u = f32_bits(amax) + ((uint32_t)1 << (22 - elem->mbits));
+
+    if (u >= F32_INF)   /* the logarithm of Inf is cut off */
+        return f32_bits(amax) > F32_INF ? 255 : 254;
+    return clamp_code((int)expf_field(u) - elem->emax, 0, 254);
+}
+
+/* The other modes of Quark raise 2 to a rounded logarithm; 2^-23 stands in for 0. */
+static uint8_t quark_log2(float e, float amax, const struct num *elem)
+{
+    if (amax == 0)
+        return 127 - 23;
+    return f32_bits(amax) >= F32_INF ? 255 : clamp_code(127 + (int)e - elem->emax, 0, 254);
+}
+
+static uint8_t quark_floor(float amax, const struct num *elem)
+{
+    return quark_log2(floorf(log2_f32(amax)), amax, elem);
+}
+
+static uint8_t quark_ceil(float amax, const struct num *elem)
+{
+    return quark_log2(ceilf(log2_f32(amax)), amax, elem);
+}
+
 static uint8_t rceil(float amax, const struct num *elem)
 {
     return clamp_code(round_up_e8m0(amax * (1.0f / elem->max)), 0, 255);
@@ -125,15 +168,48 @@ static uint8_t asc1(float amax, const struct num *elem)
     return f32_bits(s) >= F32_INF ? 255 : clamp_code(round_up_e8m0(s), 0, 254);
 }
 
+/* On BF16: FP32 is cut off.  The mantissa has 7 bits, and what is added carries into the exponent when it is
+ * above one half, or above three quarters. */
+static uint8_t asc2_bits(float amax, uint32_t add)
+{
+    const uint32_t h = f32_bits(amax) >> 16;
+
+    if (f32_bits(amax) >= F32_INF)
+        return 255;
+    return clamp_code((int)((h + add) >> 7) - 2, 0, 254);
+}
+
 static uint8_t asc2(float amax, const struct num *elem)
 {
-    const uint32_t u = f32_bits(amax);
-
     (void)elem;
-    if (u >= F32_INF)
-        return 255;
-    return clamp_code((int)expf_field(u) - 2 + (man_field(u) >= 0x400000), 0, 254);
+    return asc2_bits(amax, 0x3f);
 }
+
+static uint8_t asc2_7(float amax, const struct num *elem)
+{
+    (void)elem;
+    return asc2_bits(amax, 0x1f);
+}
+
+/* dstTypeMax of any other size: rounded up, but for a subnormal quotient, which is code 0. */
+static uint8_t asc2_max(float amax, float inverse)
+{
+    const float s = amax * inverse;
+
+    return f32_bits(amax) >= F32_INF ? 255 : clamp_code(expf_field(f32_bits(s)) ? round_up(s) : 0, 0, 254);
+}
+
+#define ASC2(max) \
+    static uint8_t asc2_##max(float amax, const struct num *elem) \
+    { \
+        (void)elem; \
+        return asc2_max(amax, 1.0f / max); \
+    }
+ASC2(8)
+ASC2(9)
+ASC2(10)
+ASC2(11)
+ASC2(12)
 
 static uint8_t modelopt(float amax, const struct num *elem)
 {
@@ -194,48 +270,89 @@ static uint8_t vllm_mx_naive(float amax, const struct num *elem)
     return clamp_code((int)floorf(log2_f32(amax < 0x1p-126f ? 0x1p-126f : amax)) + 127, 0, 254);
 }
 
+/* ModelOpt's MXFP4 has the lower bound alone; what it makes of Inf and NaN is undefined. */
+static uint8_t modelopt_fp4(float amax, const struct num *elem)
+{
+    const float e = ceilf(log2_f32(amax / elem->max));
+
+    return f32_bits(amax) >= F32_INF ? 255 : (uint8_t)(127 + (int)(e < -127 ? -127 : e));
+}
+
+static const char ds_math[] = "deepseek-ai/DeepGEMM deep_gemm/utils/math.py";
+static const char ao[] = "pytorch/ao torchao/prototype/mx_formats/mx_tensor.py";
+static const char ops_nn[] = "hicann/ops-nn quant/dynamic_mx_quant";
+static const char quark_py[] = "amd/Quark quark/torch/quantization/observer/observer.py";
+static const char mx_ops[] = "microsoft/microxcaling mx/mx_ops.py";
+static const char ceil_x[] = "Ascend/msmodelslim msmodelslim/core/quantizer/impl/ceil_x.py";
+static const char mx_slim[] = "Ascend/msmodelslim msmodelslim/ir/api/impl/mx_quantization.py";
+static const char msx_title[] = "microxcaling: floor(log2(amax)) in FP32 less emax; ties of elements go away from 0";
+
 const struct scale_rule scale_rules[] = {
     { "smallest", "Octavo: smallest power of two that does not saturate; 1 for zeros",
-      "quantizers/scale.h", DT_COUNT, true, scale_smallest, NULL },
+      "quantizers/scale.h", DT_COUNT, true, scale_smallest, NULL, false },
     { "ds", "DeepSeek: max(amax, 1e-4) / 448, rounded up to a power of two",
-      "deepseek-ai/DeepGEMM deep_gemm/utils/math.py", DT_F8_E4M3, false, ds, NULL },
+      ds_math, DT_F8_E4M3, false, ds, NULL, false },
+    { "ds-log2", "DeepSeek-V3.1, DeepGEMM until 2026-04: as ds, through ceil(log2) in FP32",
+      "deepseek-ai/DeepSeek-V3 inference/kernel.py", DT_F8_E4M3, false, ds_log2, NULL, false },
     { "ptgq", "vLLM per_token_group_quant, CUDA: both amax and scale at least 1e-10",
       "vllm-project/vllm csrc/quantization/w8a8/fp8/per_token_group_quant.cu",
-      DT_F8_E4M3, false, ptgq, NULL },
+      DT_F8_E4M3, false, ptgq, NULL, false },
     { "ptgq-triton", "vLLM and SGLang per_token_group_quant, Triton: amax at least 1e-10",
       "sgl-project/sglang python/sglang/srt/layers/quantization/fp8_kernel.py",
-      DT_F8_E4M3, false, ptgq_triton, NULL },
+      DT_F8_E4M3, false, ptgq_triton, NULL, false },
     { "floor", "OCP MX: exponent of amax less that of the format; the top saturates",
-      "OCP Microscaling Formats v1.0, 6.3", DT_COUNT, false, mx_floor, NULL },
+      "OCP Microscaling Formats v1.0, 6.3", DT_COUNT, false, mx_floor, NULL, false },
     { "ceil", "torchao CEIL: amax rounded up to a power of two, then as floor",
-      "pytorch/ao torchao/prototype/mx_formats/mx_tensor.py", DT_COUNT, false, mx_ceil, NULL },
-    { "even", "torchao EVEN, AMD Quark even: amax rounded to the element's grid, then as floor",
-      "pytorch/ao torchao/prototype/mx_formats/mx_tensor.py", DT_COUNT, false, mx_even, NULL },
+      ao, DT_COUNT, false, mx_ceil, NULL, false },
+    { "even", "torchao EVEN: amax rounded to the element's grid, then as floor",
+      ao, DT_COUNT, false, mx_even, NULL, false },
     { "rceil", "torchao RCEIL, NVIDIA cvt.rp.ue8m0: amax * (1 / max), rounded up",
-      "pytorch/ao torchao/prototype/mx_formats/mx_tensor.py", DT_COUNT, false, rceil, NULL },
+      ao, DT_COUNT, false, rceil, NULL, false },
     { "te", "TransformerEngine MXFP8: as rceil, Inf gives 254",
-      "NVIDIA/TransformerEngine common/util/ptx_arch_spec.cuh", DT_COUNT, false, te, NULL },
+      "NVIDIA/TransformerEngine common/util/ptx_arch_spec.cuh", DT_COUNT, false, te, NULL, false },
     { "asc1", "Ascend dynamic MX quantization, scaleAlg 1: as rceil, finite ends at 254",
-      "hicann/ops-nn quant/dynamic_mx_quant", DT_COUNT, false, asc1, NULL },
-    { "asc2", "Ascend dynamic MX quantization, scaleAlg 2: up when the top mantissa bit is 1",
-      "hicann/ops-nn quant/dynamic_mx_quant", DT_F4, false, asc2, NULL },
+      ops_nn, DT_COUNT, false, asc1, NULL, false },
+    { "asc2", "Ascend, scaleAlg 2, dstTypeMax 0 or 6: up from above 1.5 * 2^k, on BF16",
+      ops_nn, DT_F4, false, asc2, NULL, false },
+    { "asc2-7", "Ascend, scaleAlg 2, dstTypeMax 7: up from above 1.75 * 2^k, on BF16",
+      ops_nn, DT_F4, false, asc2_7, NULL, false },
+    { "asc2-8", "Ascend, scaleAlg 2, dstTypeMax 8: amax * (1 / 8), rounded up", ops_nn, DT_F4, false, asc2_8, NULL, false },
+    { "asc2-9", "Ascend, scaleAlg 2, dstTypeMax 9: amax * (1 / 9), rounded up", ops_nn, DT_F4, false, asc2_9, NULL, false },
+    { "asc2-10", "Ascend, scaleAlg 2, dstTypeMax 10: amax * (1 / 10), rounded up",
+      ops_nn, DT_F4, false, asc2_10, NULL, false },
+    { "asc2-11", "Ascend, scaleAlg 2, dstTypeMax 11: amax * (1 / 11), rounded up",
+      ops_nn, DT_F4, false, asc2_11, NULL, false },
+    { "asc2-12", "Ascend, scaleAlg 2, dstTypeMax 12: amax * (1 / 12), rounded up",
+      ops_nn, DT_F4, false, asc2_12, NULL, false },
     { "modelopt", "NVIDIA Model Optimizer MXFP8: ceil(log2(amax / max)) in FP32",
       "NVIDIA/Model-Optimizer torch/quantization/qtensor/mxfp8_tensor.py",
-      DT_COUNT, false, modelopt, NULL },
+      DT_F8_E4M3, false, modelopt, NULL, false },
+    { "modelopt", "NVIDIA Model Optimizer MXFP4: the same; ties of elements go down, zeros are code 8",
+      "NVIDIA/Model-Optimizer torch/quantization/qtensor/mxfp4_tensor.py",
+      DT_F4, false, modelopt_fp4, "e2m1-modelopt", false },
     { "ct", "compressed-tensors MX, from 0.14 on: up from 1.75 * 2^k; code 0 for zeros",
       "vllm-project/compressed-tensors src/compressed_tensors/quantization/utils/mxfp_utils.py",
-      DT_COUNT, false, ct, NULL },
-    { "msx", "microxcaling: floor(log2(amax)) in FP32 less emax",
-      "microsoft/microxcaling mx/mx_ops.py", DT_COUNT, false, msx, NULL },
-    { "ds-fp4", "DeepSeek FP4: max(amax, 6 * 2^-126) / 6, rounded up",
-      "deepseek-ai/TileKernels tile_kernels/quant/common.py", DT_F4, false, ds_fp4, NULL },
-    { "slim-ceilx", "msModelSlim ceil_x: ceil(log2(amax / 7.25 + 9.6e-7))",
-      "Ascend/msmodelslim msmodelslim/core/quantizer/impl/ceil_x.py", DT_F4, false, slim_ceilx, NULL },
-    { "slim-fp4", "msModelSlim MXFP4: floor(log2(amax * 8 / 7 + 9.6e-7)) - 2",
-      "Ascend/msmodelslim msmodelslim/ir/api/impl/mx_quantization.py", DT_F4, false, slim_fp4, NULL },
+      DT_COUNT, false, ct, NULL, true },
+    { "quark", "AMD Quark even, its default: as even, but the top ends at code 254",
+      "amd/Quark quark/torch/quantization/utils.py", DT_COUNT, false, quark, NULL, false },
+    { "quark-floor", "AMD Quark floor: floor(log2(amax)) in FP32 less emax; 2^-23 for zeros",
+      quark_py, DT_COUNT, false, quark_floor, NULL, false },
+    { "quark-ceil", "AMD Quark ceil: ceil(log2(amax)) in FP32 less emax; 2^-23 for zeros",
+      quark_py, DT_COUNT, false, quark_ceil, NULL, false },
+    { "msx", msx_title, mx_ops, DT_F8_E4M3, false, msx, "e4m3-away", false },
+    { "msx", msx_title, mx_ops, DT_F8_E5M2, false, msx, "e5m2-away", false },
+    { "msx", msx_title, mx_ops, DT_F4, false, msx, "e2m1-away", false },
+    { "ds-fp4", "DeepSeek-V4, TileKernels FP4: max(amax, 6 * 2^-126) / 6, rounded up",
+      "deepseek-ai/TileKernels tile_kernels/quant/common.py", DT_F4, false, ds_fp4, NULL, false },
+    { "dg-fp4", "DeepGEMM FP4: max(amax, 1e-4) / 6, rounded up; ties of elements go down, no -0",
+      ds_math, DT_F4, false, dg_fp4, "e2m1-down", false },
+    { "slim-ceilx", "msModelSlim ceil_x: ceil(log2(amax / 7.25 + 9.6e-7)); ties of elements go away from 0",
+      ceil_x, DT_F4, false, slim_ceilx, "e2m1-away", false },
+    { "slim-fp4", "msModelSlim MXFP4: floor(log2(amax * 8 / 7 + 9.6e-7)) - 2; ties as slim-ceilx",
+      mx_slim, DT_F4, false, slim_fp4, "e2m1-away", false },
     { "vllm-mx-naive", "vLLM MXFP8 fallback in torch: floor(log2(amax)), elements in [1, 2)",
       "vllm-project/vllm vllm/model_executor/layers/quantization/utils/mxfp8_utils.py",
-      DT_F8_E4M3, false, vllm_mx_naive, NULL },
+      DT_F8_E4M3, false, vllm_mx_naive, NULL, false },
 };
 const size_t scale_rule_count = sizeof scale_rules / sizeof *scale_rules;
 
@@ -243,6 +360,14 @@ const struct scale_rule *scale_rule_find(const char *name)
 {
     for (size_t i = 0; i < scale_rule_count; i++)
         if (strcmp(scale_rules[i].name, name) == 0)
+            return &scale_rules[i];
+    return NULL;
+}
+
+const struct scale_rule *scale_rule_for(const char *name, enum dtype elem)
+{
+    for (size_t i = 0; i < scale_rule_count; i++)
+        if (strcmp(scale_rules[i].name, name) == 0 && (scale_rules[i].elem == elem || scale_rules[i].elem == DT_COUNT))
             return &scale_rules[i];
     return NULL;
 }

@@ -108,7 +108,13 @@ fi
 listed() { "$OCTAVO" quantize "$@" -n /dev/null 2>&1 | sed -n 's/.*there are: *//p'; }
 schemes=$(listed --scheme ?)
 conventions=$(listed --convention ?)
-rules="$(listed --scale-rule ?) $(listed --scheme fp8-f32-128x128 --scale-rule ?) $(listed --scheme int8-channel --scale-rule ?)"
+rules=
+for s in fp8-ue8m0-128x128 fp8e5m2-ue8m0-1x32 mxfp4 fp8-f32-128x128 fp8e5m2-f32-1x32 fp8fnuz-channel fp4-f32-1x32 \
+    int8-channel int4-g128 nvfp4; do
+    r=$(listed --scheme $s --scale-rule ?)
+    need "scale rule for $s" $(echo $r | wc -w)
+    rules="$rules $r"
+done
 need scheme $(echo $schemes | wc -w)
 need convention $(echo $conventions | wc -w)
 need "scale rule" $(echo $rules | wc -w)
@@ -117,6 +123,15 @@ if [ -f man/octavo-schemes.7 ]; then
     for w in $schemes $conventions $rules; do
         word "$tmp/schemes" "$w" || say "man/octavo-schemes.7 does not name $w"
     done
+    # Rules of the tables are rules of some scheme, and their projects and files are named.
+    for w in $(sed -n 's/^    { "\([a-z0-9-]*\)", .*/\1/p' quantizers/scale.c quantizers/scale_f32.c quantizers/scale_e4m3.c); do
+        has "$w" $rules || say "the rule $w is for no scheme that this check asks for"
+    done
+    sed -n 's/.*"\([A-Za-z-]*\/[A-Za-z-]* [A-Za-z0-9_/.-]*\)".*/\1/p' quantizers/scale*.c | sort -u >"$tmp/sources"
+    need "source of scale rules" $(wc -l <"$tmp/sources")
+    while read -r w; do
+        grep -qF "$w" "$tmp/schemes" || say "man/octavo-schemes.7 does not name $w"
+    done <"$tmp/sources"
 else
     say "there is no man/octavo-schemes.7"
 fi

@@ -93,9 +93,13 @@ const struct oracle_format oracle_format[] = {
     { "ue4m3", FLOAT, 7, 3, 7, 0x7e, 0, TIE_EVEN, NO_NEGATIVE, 0x7f, 0x7f, 0x7f },
     { "e2m1", FLOAT, 4, 1, 1, 7, 7, TIE_EVEN, SIGNED, -1, 0, 0 },
     { "e2m1-down", FLOAT, 4, 1, 1, 7, 7, TIE_DOWN, NO_MINUS_ZERO, -1, 0, 0 },
+    { "e2m1-modelopt", FLOAT, 4, 1, 1, 7, 7, TIE_DOWN, NO_PLUS_ZERO, -1, 0, 0 },
     { "e1m2", FLOAT, 4, 2, 1, 7, 7, TIE_EVEN, SIGNED, -1, 0, 0 },
     { "e2m3", FLOAT, 6, 3, 1, 0x1f, 0x1f, TIE_EVEN, SIGNED, -1, 0, 0 },
     { "e3m2", FLOAT, 6, 2, 3, 0x1f, 0x1f, TIE_EVEN, SIGNED, -1, 0, 0 },
+    { "e4m3-away", FLOAT, 8, 3, 7, 0x7e, 0x7e, TIE_AWAY, SIGNED, 0x7f, 0x7f, 0x7f },
+    { "e5m2-away", FLOAT, 8, 2, 15, 0x7b, 0x7b, TIE_AWAY, SIGNED, 0x7c, 0x7f, 0x7f },
+    { "e2m1-away", FLOAT, 4, 1, 1, 7, 7, TIE_AWAY, SIGNED, -1, 0, 0 },
     { "int4", INTEGER, 4, 0, 0, 7, 7, TIE_EVEN, SIGNED, -1, 0, 0 },
     { "int4-full", INTEGER, 4, 0, 0, 7, 8, TIE_EVEN, SIGNED, -1, 0, 0 },
     { "int8-full", INTEGER, 8, 0, 0, 127, 128, TIE_EVEN, SIGNED, -1, 0, 0 },
@@ -194,6 +198,8 @@ int oracle_encode(const struct oracle *o, const struct oracle_format *f, float x
         return (minus ? -rank : rank) & ((1 << f->bits) - 1);
     if (rank == 0 && f->sign == NO_MINUS_ZERO)
         return 0;
+    if (x == 0 && f->sign == NO_PLUS_ZERO)
+        return o->sign_bit;
     return o->code[rank] | sign;
 }
 

@@ -42,7 +42,7 @@ struct oracle_format {
     int mbits, bias;          /* of FLOAT */
     int max, lowest;          /* ranks of the largest value and of the most negative */
     enum tie tie;
-    enum { SIGNED, NO_MINUS_ZERO, NO_NEGATIVE, NO_SIGN } sign;
+    enum { SIGNED, NO_MINUS_ZERO, NO_PLUS_ZERO, NO_NEGATIVE, NO_SIGN } sign;
     int over;                 /* code of an overflow that does not saturate; -1: it does */
     int nan, nan_saturating;  /* like over with the sign, when it is a magnitude but 0 */
 };

@@ -7,11 +7,18 @@
  * CPU has it, through the AVX2 kernel with scale 1, whose counts are checked as
  * well.  In the second each goes through encode of every other format, saturating
  * and, from the largest finite value on, with OVERFLOW_NAN where that differs
- * (unit tests compare both modes below it); and as E4M3 through num_encode_row.
+ * (unit tests compare both modes below it); as E4M3 through num_encode_row, and as E2M1
+ * through a kernel as well.
+ * In the third every scale rule is compared with tests/scale_oracle.c: for E4M3, or
+ * the one format that it is for, over all positive FP32; for other formats, where a
+ * logarithm in FP32 is part of the rule, and for variants of one rule, next to every
+ * step, and every 97th value in between.
  * The last line is "N passed, N failed"; the exit code is 0 or 1. */
 #include "quantizers/kern.h"
 #include "quantizers/num.h"
+#include "quantizers/scale.h"
 #include "tests/oracle.h"
+#include "tests/scale_oracle.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -24,7 +31,7 @@ enum { CHUNK = 1 << 14, THREADS = 2, MAX_REPORTS = 20 };
 
 static struct oracle oracle;
 static const struct kern *avx2;
-static atomic_uint_fast64_t next_chunk, next_part, passed, failed;
+static atomic_uint_fast64_t next_chunk, next_part, next_rule, passed, failed;
 
 static void report(const char *what, float x, unsigned got, unsigned want)
 {
@@ -146,9 +153,31 @@ static void same_row(const struct num *f, const float *x, uint32_t n, int want)
     atomic_fetch_add(&passed, n - bad);
 }
 
+/* And as E2M1 by a kernel, with scale 1; the one in plain C is made of the same text. */
+static void same_e2m1(const struct num *f, const float *x, uint32_t n, int want)
+{
+    static const uint8_t one = 127;
+    const struct kern *const k = avx2 ? avx2 : kern_level("c");
+    uint8_t code[ROW] = { 0 };
+    struct kern_count count = { 0 };
+    uint64_t bad = 0;
+
+    if (x[0] != x[0])
+        return;
+    k->enc_e2m1(x, n, n, &one, NULL, kern_e2m1_of(f), code, &count);
+    for (uint32_t i = 0; i < n; i++)
+        if (code[i] != want) {
+            report("enc_e2m1", x[i], code[i], (unsigned)want);
+            bad++;
+        }
+    atomic_fetch_add(&passed, n - bad);
+}
+
 /* The last magnitude, as bits, of those that have the rank of mag. */
 static uint32_t last_like(const struct oracle *o, uint32_t mag)
 {
+    if (mag == 0)
+        return mag;   /* can have a code of its own */
     if (mag >= 0x7f800000)
         return mag == 0x7f800000 ? mag : 0x7fffffff;
     const int rank = oracle_nearest(o, (double)f32_from(mag));
@@ -190,12 +219,76 @@ static void *prove_formats(void *unused)
                     continue;
                 }
                 same(f, x, n, OVERFLOW_SATURATE, want);
+                if (kern_e2m1_of(f))
+                    same_e2m1(f, x, n, want);
                 if (format->over >= 0 && mag + n > top)
                     same(f, x, n, OVERFLOW_NAN, oracle_encode(o, format, x[0], false));
             }
             mag += n;
             left -= n;
         }
+    }
+    return NULL;
+}
+
+/* ---- scale rules ------------------------------------------------------------------ */
+
+enum { RULE_PARTS = 64, NEAR = 4096, STRIDE = 97 };
+
+/* The last amax, as bits and below `end`, that has the code of `mag`: codes grow with amax. */
+static uint32_t last_of_code(const struct scale_formula *f, const struct scale_elem *e, uint32_t mag, uint32_t end)
+{
+    const int code = scale_formula_code(f, e, f32_from(mag));
+    uint32_t lo = mag, hi = end;
+
+    while (hi - lo > 1) {
+        const uint32_t mid = lo + (hi - lo) / 2;
+
+        if (scale_formula_code(f, e, f32_from(mid)) == code)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* A stretch of amax, [mag, end), by one rule for one format. */
+static void prove_rule(const struct scale_rule *r, const struct scale_elem *e, uint32_t mag, uint32_t end)
+{
+    const struct scale_formula *const f = scale_formula_of(r->name);
+    const struct num *const num = r->num ? num_named(r->num) : num_find(e->t);
+    const bool all = !scale_formula_log(f) && strncmp(r->name, "asc2-", 5) != 0
+                     && (e->t == DT_F8_E4M3 || r->elem == e->t);
+    uint64_t good = 0;
+
+    while (mag < end) {
+        const uint32_t last = last_of_code(f, e, mag, end), first = mag;
+        const int want = scale_formula_code(f, e, f32_from(mag));
+
+        for (; mag <= last; mag += all || mag - first < NEAR || last - mag < NEAR + STRIDE ? 1 : STRIDE) {
+            const int got = r->code(f32_from(mag), num);
+
+            if (got != want)
+                report(r->name, f32_from(mag), (unsigned)got, (unsigned)want);
+            good += got == want;
+        }
+        mag = last + 1;
+    }
+    atomic_fetch_add(&passed, good);
+}
+
+static void *prove_rules(void *unused)
+{
+    uint64_t k;
+
+    (void)unused;
+    while ((k = atomic_fetch_add(&next_rule, 1)) < (uint64_t)scale_rule_count * scale_elem_count * RULE_PARTS) {
+        const struct scale_elem *const e = &scale_elems[k / RULE_PARTS % scale_elem_count];
+        const struct scale_rule *const r = &scale_rules[k / RULE_PARTS / scale_elem_count];
+        const uint32_t part = 0x7f800000 / RULE_PARTS, from = (uint32_t)(k % RULE_PARTS) * part;
+
+        if (scale_rule_for(r->name, e->t) == r)   /* a zero has a code of its own */
+            prove_rule(r, e, from ? from : 1, from + part);
     }
     return NULL;
 }
@@ -223,6 +316,7 @@ int main(void)
         printf("no AVX2 here: its kernel is not run\n");
     in_threads(prove_e4m3);
     in_threads(prove_formats);
+    in_threads(prove_rules);
     printf("%" PRIuFAST64 " passed, %" PRIuFAST64 " failed\n", atomic_load(&passed),
            atomic_load(&failed));
     return atomic_load(&failed) != 0;

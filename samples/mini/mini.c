@@ -9,7 +9,9 @@
  *         that are quantized in F32, rounded once, everything else as it is in DIR.
  *     mini inventory DIR
  *         the 91,991 tensors of DeepSeek-V3 in 163 files: 689 GB that take up no
- *         room, since there is nothing but holes behind the headers */
+ *         room, since there is nothing but holes behind the headers
+ *     mini matrix FILE
+ *         one BF16 tensor m.weight (matrix.c) */
 #include "mini.h"
 
 #include <errno.h>
@@ -349,6 +351,10 @@ int main(int argc, char **argv)
             printf("%-20s %s\n", styles[k].name, styles[k].title);
         return 0;
     }
+    if (argc == 3 && !strcmp(argv[1], "matrix")) {
+        write_matrix(argv[2]);
+        return 0;
+    }
     for (; i + 1 < argc && argv[i][0] == '-'; i += 2)
         if (!strcmp(argv[i], "--reference"))
             reference = argv[i + 1];
@@ -361,6 +367,7 @@ int main(int argc, char **argv)
     if (!s || (inventory && reference)) {
         fputs("usage: mini [--seed N] [--reference FILE] STYLE DIR\n"
               "       mini inventory DIR\n"
+              "       mini matrix FILE\n"
               "       mini --list\n",
               stderr);
         return 2;

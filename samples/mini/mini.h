@@ -9,6 +9,7 @@
  *     style.c    the table: how each style quantizes, what it calls the tensors
  *     config.c   config.json and its like
  *     out.c      safetensors files and their index
+ *     matrix.c   the matrix of published results
  *     mini.c     puts them together
  *
  * Bytes depend on the seed and on nothing else.  No function of libm is called,
@@ -211,5 +212,9 @@ void out_free(struct out *o);
 
 FILE *out_create(const char *dir, const char *name);
 void out_close(FILE *f, const char *name);
+
+/* ---- matrix.c ---------------------------------------------------------------- */
+
+void write_matrix(const char *path);
 
 #endif

@@ -23,7 +23,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum op { AMAX, POW2, F32, INT8, DEC_E4M3, DEC_INT8, TO_F32_BF16, TO_F32_F16, TO_BF16, TO_F16,
+enum op { AMAX, POW2, F32, INT8, E2M1_POW2, E2M1_F32, DEC_E4M3, DEC_INT8, TO_F32_BF16, TO_F32_F16, TO_BF16, TO_F16,
           ERROR };
 
 static const struct bench {
@@ -52,6 +52,8 @@ static const struct bench {
     { "int8-bf16-row", INT8, SRC_BF16, 1, 0 },
     { "int8-f16-row", INT8, SRC_F16, 1, 0 },
     { "int8-f32-row", INT8, SRC_F32, 1, 0 },
+    { "e2m1-pow2-f32-32", E2M1_POW2, SRC_F32, 1, 32 },
+    { "e2m1-f32-f32-16", E2M1_F32, SRC_F32, 1, 16 },
     { "dec-e4m3-128", DEC_E4M3, SRC_COUNT, 128, 128 },
     { "dec-e4m3-32", DEC_E4M3, SRC_COUNT, 1, 32 },
     { "dec-int8-row", DEC_INT8, SRC_COUNT, 1, 0 },
@@ -129,7 +131,8 @@ static void prepare(const struct bench *b, const struct kern *k, struct data *d)
     const enum src s = b->src == SRC_COUNT ? SRC_BF16 : b->src;
     const size_t block = block_of(b, d), across = (d->cols + block - 1) / block;
     const bool int8 = b->op == INT8 || b->op == DEC_INT8;
-    const struct scale_rule_f32 *const rule = scale_rule_f32_find(NULL, int8 ? DT_I8 : DT_F8_E4M3);
+    const bool fp4 = b->op == E2M1_POW2 || b->op == E2M1_F32;
+    const struct scale_rule_f32 *const rule = scale_rule_f32_find(NULL, int8 ? DT_I8 : fp4 ? DT_F4 : DT_F8_E4M3);
     const size_t size = s == SRC_F32 ? 4 : 2;
     struct kern_count n = { 0 };
 
@@ -139,7 +142,7 @@ static void prepare(const struct bench *b, const struct kern *k, struct data *d)
 
         k->amax[s](x, d->cols * size, rows, d->cols, block, d->amax + o);
         for (size_t i = o; i < o + across; i++) {
-            d->code[i] = scale_smallest(d->amax[i], &num_e4m3);
+            d->code[i] = scale_smallest(d->amax[i], fp4 ? &num_e2m1 : &num_e4m3);
             d->scale[i] = b->op == DEC_E4M3 ? ue8m0_decode(d->code[i]) : rule->scale(d->amax[i]);
         }
         if (b->op == DEC_E4M3)
@@ -193,6 +196,12 @@ void bench_entry(const struct bench *b, const struct kern *k, struct data *d)
         case INT8:
             k->enc_int8[b->src](x, stride, rows, d->cols, block, d->scale + o,
                                 (int8_t *)d->q + at, d->cols, &n);
+            break;
+        case E2M1_POW2:
+            k->enc_e2m1(x, d->cols, block, d->code + o, NULL, kern_e2m1_of(&num_e2m1), d->q + at, &n);
+            break;
+        case E2M1_F32:
+            k->enc_e2m1(x, d->cols, block, NULL, d->scale + o, kern_e2m1_of(&num_e2m1), d->q + at, &n);
             break;
         case DEC_E4M3:
             k->dec_e4m3(d->q + at, d->cols, rows, d->cols, block, d->scale + o, d->y + at,

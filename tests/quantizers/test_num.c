@@ -3,6 +3,7 @@
 #include "tests/oracle.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -108,6 +109,17 @@ Test(num, edges)
         { &num_e2m1_down, -3.5f, 13, 13 }, { &num_e2m1_down, 5, 6, 6 },
         { &num_e2m1_down, 0x1.400002p2f, 7, 7 }, { &num_e2m1_down, -INFINITY, 15, 15 },
         { &num_e2m1_down, NAN, 0, 0 },
+        { &num_e2m1_modelopt, 0, 8, 8 }, { &num_e2m1_modelopt, -0.0f, 8, 8 },
+        { &num_e2m1_modelopt, 0.25f, 0, 0 }, { &num_e2m1_modelopt, -0.25f, 8, 8 },
+        { &num_e2m1_modelopt, 0.75f, 1, 1 }, { &num_e2m1_modelopt, -3.5f, 13, 13 },
+        { &num_e2m1_modelopt, INFINITY, 7, 7 }, { &num_e2m1_modelopt, NAN, 0, 0 },
+        { &num_e2m1_away, 0.25f, 1, 1 }, { &num_e2m1_away, -2.5f, 13, 13 }, { &num_e2m1_away, -0.2f, 8, 8 },
+        { &num_e2m1_away, 5, 7, 7 }, { &num_e2m1_away, NAN, 0, 0 },
+        { &num_e4m3_away, 0x1p-10f, 1, 1 }, { &num_e4m3_away, 0x1.fffffep-11f, 0, 0 },
+        { &num_e4m3_away, 1.0625f, 0x39, 0x39 }, { &num_e4m3_away, -1.1875f, 0xba, 0xba },
+        { &num_e4m3_away, 464, 0x7e, 0x7f }, { &num_e4m3_away, 0x1.cffffep8f, 0x7e, 0x7e },
+        { &num_e4m3_away, -INFINITY, 0xfe, 0xff }, { &num_e5m2_away, 1.125f, 0x3d, 0x3d },
+        { &num_e5m2_away, 61440, 0x7b, 0x7c },
         { &num_e1m2, 0.125f, 0, 0 }, { &num_e1m2, 0.375f, 2, 2 }, { &num_e1m2, -1.875f, 15, 15 },
         { &num_e2m3, 7.75f, 0x1f, 0x1f }, { &num_e2m3, -INFINITY, 0x3f, 0x3f },
         { &num_e2m3, NAN, 0, 0 }, { &num_e3m2, 30, 0x1f, 0x1f }, { &num_e3m2, -0.03125f, 0x20, 0x20 },
@@ -189,7 +201,7 @@ Test(num, round_trip_all_codes)
         const uint32_t codes = f->bits < 16 ? 1u << f->bits : 65536;
         uint32_t lost = 0;
 
-        cr_assert_eq(f->encode(0, OVERFLOW_SATURATE), 0, "%s", f->name);
+        cr_assert_eq(f->encode(0, OVERFLOW_SATURATE), f == &num_e2m1_modelopt ? 8u : 0u, "%s", f->name);
         for (uint32_t k = 0; k < codes; k++) {
             const uint32_t c = f == &num_f32 ? k * 65537 : k;
             const float x = f->decode(c);
@@ -400,110 +412,96 @@ Test(num, golden_encode)
         for (uint32_t h = 0; h < 65536; h++)
             golden_code(row[i].f, row[i].o, bf16_decode((uint16_t)h), code[h]);
     }
-    /* E8M0 is rounded to nearest there; powers of two leave no choice. */
-    cr_assert(read_file("golden/ml_dtypes_bf16_e8m0_sat.u8", code, sizeof code));
-    for (uint32_t h = 0x40; h < 0x7f80; h = h == 0x40 ? 0x80 : h + 0x80)
-        cr_assert_eq(num_ue8m0.encode(bf16_decode((uint16_t)h), OVERFLOW_SATURATE), code[h]);
 }
 
-/* ---- ONNX Cast --------------------------------------------------------- */
-
-static const struct num *onnx_type(const char *name)
+/* ml_dtypes rounds E8M0 to nearest with ties up, where it rounds up here: powers of two leave no choice, and
+ * another value has that code, or the next. Zero is 0 when it saturates there, else NaN; negative is neither. */
+Test(num, golden_e8m0)
 {
-    static const struct { const char *name; const struct num *f; } row[] = {
-        { "FLOAT", &num_f32 }, { "FLOAT16", &num_f16 }, { "BFLOAT16", &num_bf16 },
-        { "F8E4M3FN", &num_e4m3 }, { "F8E5M2", &num_e5m2 }, { "F8E8M0", &num_ue8m0 },
-        { "F8E4M3FNUZ", &num_e4m3fnuz }, { "F8E5M2FNUZ", &num_e5m2fnuz },
-        { "F4E2M1", &num_e2m1 }, { "INT4", &num_int4_full }, { "INT8", &num_int8 },
-    };
+    static const char *const file[] = { "golden/ml_dtypes_bf16_e8m0_sat.u8", "golden/ml_dtypes_bf16_e8m0_nosat.u8" };
+    static uint8_t code[65536];
 
-    for (size_t i = 0; i < COUNT(row); i++)
-        if (strcmp(name, row[i].name) == 0)
-            return row[i].f;
-    return NULL;
-}
+    for (int nan = 0; nan < 2; nan++) {
+        if (!read_file(file[nan], code, sizeof code))
+            return;
+        cr_assert_eq(code[0], nan ? 255 : 0);
+        for (uint32_t h = 1; h < 65536; h++) {
+            const float x = bf16_decode((uint16_t)h);
+            const uint32_t got = num_ue8m0.encode(x, nan ? OVERFLOW_NAN : OVERFLOW_SATURATE);
 
-/* "input_0:FLOAT:3x5:hex" to its format and little-endian numbers; of two INT4
- * or FP4 in a byte the lower one is the first. */
-static const struct num *onnx_values(char *field, uint32_t *code, size_t *n)
-{
-    char *save = NULL;
-    const char *const name = strtok_r(field, ":", &save);
-    const char *const type = name ? strtok_r(NULL, ":", &save) : NULL;
-    char *const shape = type ? strtok_r(NULL, ":", &save) : NULL;
-    const char *const hex = shape ? strtok_r(NULL, ":", &save) : NULL;
-    const struct num *const f = hex ? onnx_type(type) : NULL;
-
-    if (!f)
-        return NULL;
-    size_t count = 1;
-    cr_assert_eq(strspn(shape, "0123456789x"), strlen(shape), "%s", shape);
-    for (char *x = shape; *x; x += *x == 'x')
-        count *= strtoul(x, &x, 10);
-    cr_assert(count <= 64 && strlen(hex) * 4 >= count * (size_t)f->bits, "%s", name);
-    for (*n = 0; *n < count; ++*n) {
-        const size_t first = *n * (size_t)f->bits / 8, last = (*n + 1) * (size_t)f->bits;
-
-        code[*n] = 0;
-        for (size_t i = first; i * 8 < last; i++) {
-            const char pair[3] = { hex[2 * i], hex[2 * i + 1], 0 };
-
-            code[*n] |= (uint32_t)strtoul(pair, NULL, 16) << (8 * (i - first));
+            if (h == 0x7f80 || x != x)
+                cr_assert_eq(code[h], 255, "%04x", h);
+            else if (ue8m0_exact(x) >= 0)
+                cr_assert_eq(got, code[h], "%04x", h);
+            else if (h < 0x7f80)
+                cr_assert_eq(got, code[h] + (h >= 0x80 && h < 0x7f00u + 0x80u * (unsigned)nan && (h & 0x7f) < 0x40), "%04x", h);
         }
-        if (f->bits == 4)
-            code[*n] = code[*n] >> (*n % 2 * 4) & 0xf;
     }
-    return f;
 }
 
-Test(num, onnx_known_answers)
+/* Formats that nothing is stored in: what they test is the oracle. */
+static void golden_oracle(const char *name, int exponent_bits, int mantissa_bits)
 {
-    const char *const path = oracle_data("onnx-node/known-answers.tsv");
-    char line[8192];
-    int used = 0;
+    const char *const path = oracle_data(name);
+    static struct oracle o;
+    char line[256];
+    int rows = 0;
 
     if (!path)
         return;
+    oracle_init(&o, exponent_bits, mantissa_bits, ((1 << exponent_bits) - 1) * (1 << mantissa_bits) - 1);
     FILE *const in = fopen(path, "r");
     cr_assert_not_null(in);
     while (fgets(line, sizeof line, in)) {
-        char *save = NULL;
-        uint32_t a[64], b[64];
-        size_t n, m;
+        unsigned code, bits;
 
-        line[strcspn(line, "\n")] = 0;
-        const char *const name = strtok_r(line, "\t", &save);
-        const char *const op = name ? strtok_r(NULL, "\t", &save) : NULL;
-        char *const left = op ? strtok_r(NULL, "\t", &save) : NULL;
-        char *right = left ? strtok_r(NULL, "\t", &save) : NULL;
-        char *const third = right ? strtok_r(NULL, "\t", &save) : NULL;
+        cr_assert_eq(sscanf(line, "%x %x", &code, &bits), 2, "%s", line);
+        const int mag = (int)(code & 0x7f);
+        const double v = code & 0x80 ? -1.0 : 1.0;
 
-        if (!right || strncmp(op, "Cast", 4) != 0)
-            continue;
-        if (third)   /* CastLike: the second input only lends its type */
-            right = third;
-        const struct num *const from = onnx_values(left, a, &n), *to = onnx_values(right, b, &m);
-        const enum overflow o = strstr(op, "saturate=0") ? OVERFLOW_NAN
-                                : to == &num_f16 || to == &num_bf16 || to == &num_f32
-                                      ? OVERFLOW_NAN : OVERFLOW_SATURATE;
-
-        if (!from || !to)
-            continue;
-        cr_assert_eq(n, m, "%s", name);
-        for (size_t i = 0; i < n; i++) {
-            const float x = from->decode(a[i]), want = to->decode(b[i]);
-
-            if (to == &num_int4_full && (x < -8 || x > 7))
-                continue;   /* in ONNX it wraps round; here it saturates */
-            const uint32_t got = to->encode(x, o);
-
-            if (want != want)
-                cr_expect(isnan(to->decode(got)), "%s %zu: NaN expected", name, i);
-            else
-                cr_expect_eq(got, b[i], "%s %zu: %x, not %x", name, i, got, b[i]);
-        }
-        used++;
+        if (mag > o.max_code)
+            cr_assert(mag == o.max_code + 1 ? isinf(f32_from(bits)) : isnan(f32_from(bits)), "%s", line);
+        else
+            cr_assert_eq(v * o.value[mag], (double)f32_from(bits), "%s", line);
+        rows++;
     }
     fclose(in);
-    cr_assert_eq(used, 40);
+    cr_assert_eq(rows, 256);
+}
+
+Test(num, golden_oracle)
+{
+    golden_oracle("golden/ml_dtypes_decode_e3m4.tsv", 3, 4);
+    golden_oracle("golden/ml_dtypes_decode_e4m3.tsv", 4, 3);
+}
+
+/* Every file of that folder is used by a test above, whose names are these. */
+Test(num, golden_files)
+{
+    static const char *const used[] = {
+        "README.md", "f32_hard.u32", "hif8_round_f16.f32", "ml_dtypes_bf16_e4m3fn_nosat.u8",
+        "ml_dtypes_bf16_e4m3fn_sat.u8", "ml_dtypes_bf16_e5m2_sat.u8", "ml_dtypes_bf16_e8m0_nosat.u8",
+        "ml_dtypes_bf16_e8m0_sat.u8", "ml_dtypes_decode_e2m1fn.tsv", "ml_dtypes_decode_e2m3fn.tsv",
+        "ml_dtypes_decode_e3m2fn.tsv", "ml_dtypes_decode_e3m4.tsv", "ml_dtypes_decode_e4m3.tsv",
+        "ml_dtypes_decode_e4m3fn.tsv", "ml_dtypes_decode_e4m3fnuz.tsv", "ml_dtypes_decode_e5m2.tsv",
+        "ml_dtypes_decode_e5m2fnuz.tsv", "ml_dtypes_decode_e8m0fnu.tsv", "ml_dtypes_f32_hard_e4m3fn_nosat.u8",
+        "ml_dtypes_f32_hard_e4m3fn_sat.u8", "ml_dtypes_f32_hard_e5m2_nosat.u8", "ml_dtypes_f32_hard_e5m2_sat.u8",
+    };
+    const char *const path = oracle_data("golden");
+    size_t found = 0;
+
+    if (!path)
+        return;
+    DIR *const dir = opendir(path);
+    cr_assert_not_null(dir);
+    for (const struct dirent *d; (d = readdir(dir));) {
+        size_t i = 0;
+
+        while (i < COUNT(used) && strcmp(used[i], d->d_name) != 0)
+            i++;
+        cr_assert(i < COUNT(used) || d->d_name[0] == '.', "golden/%s is used by no test", d->d_name);
+        found += d->d_name[0] != '.';
+    }
+    closedir(dir);
+    cr_assert_eq(found, COUNT(used));
 }
