@@ -15,7 +15,7 @@
 
 const struct convention *job_convention(const struct job *j)
 {
-    if (j->want.to)
+    if (j->want.to || j->want.gguf)
         return j->want.convention;
     bool left = false; /* is anything still quantized? */
     for (size_t i = 0; i < j->plan.nout; i++)

@@ -27,6 +27,8 @@ int gguf_choose(struct job *j, struct err *e)
         return err_set(e, ERR_USAGE, "-o %s and --container %s do not agree", out, container);
     if (j->want.gguf && (j->pack || j->verify_packed))
         return err_set(e, ERR_USAGE, "%s: octavo %s does not write GGUF; convert, quantize and dequantize do", out, j->verb);
+    if (j->want.gguf)
+        j->want.convention = convention_find("gguf");
     if (!j->want.gguf && j->c->gguf_metadata.n)
         return err_set(e, ERR_USAGE, "--gguf-metadata needs GGUF as output: -o FILE.gguf or --container gguf");
     return 0;
@@ -39,9 +41,9 @@ int gguf_check(const struct job *j, struct err *e)
         const struct out_tensor *const x = &j->as[i];
         const struct tensor *const t = &j->t[i];
         if (x->part != PART_PLAIN && !dtype_is_block(t->dtype))
-            return err_set(e, ERR_INPUT, "%s: tensor '%s' %s, for which GGUF has no type (octavo dequantize -o FILE.gguf "
-                           "writes values, octavo quantize --scheme q8_0 another scheme)", j->input, t->name,
-                           x->scheme ? x->scheme->name : "belongs to a quantized weight");
+            return err_set(e, ERR_INPUT, "%s: tensor '%s' is%s %s, for which GGUF has no type (octavo dequantize -o FILE.gguf "
+                           "writes values, octavo quantize --scheme=q8_0 rounds anew)", j->input, t->name,
+                           x->part == PART_WEIGHT ? "" : " of a weight in", x->scheme ? x->scheme->name : "another type");
         if (!gguf_stores(t->dtype, &type))
             return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s, a type that GGUF does not have (--exclude leaves it out)",
                            j->input, t->name, dtype_name(t->dtype));

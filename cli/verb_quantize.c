@@ -52,7 +52,7 @@ static int choose_activation(const struct choice *w, struct wanted *want, struct
 static int choose(const struct choice *w, struct wanted *want, struct encoding *to, struct target *target, struct err *e)
 {
     struct buf names = {0};
-    const char *name = w->scheme;
+    const char *name = w->scheme ? w->scheme : want->gguf && !w->target && !w->target_file ? "q8_0" : NULL;
     if ((w->target || w->target_file) && choose_target(w, &name, want, target, e))
         return -1;
     const struct scheme *s = scheme_find(name ? name : SCHEME_DEFAULT);
@@ -96,12 +96,18 @@ static bool takes_all(const struct convention *c, const struct wanted *want)
 static int choose_convention(struct wanted *want, struct err *e)
 {
     const struct scheme *s = want->to->scheme;
+    const struct convention *gguf = convention_find("gguf");
+    if (want->gguf && !want->convention)
+        want->convention = gguf;
+    if (want->gguf != (want->convention == gguf))
+        return err_set(e, ERR_USAGE, want->gguf ? "the convention %s is not for GGUF as output" :
+                       "the convention %s is for GGUF as output: -o FILE.gguf or --container gguf", want->convention->name);
     if (!want->convention) {
         const struct convention *usual = convention_default(s);
         if (usual && takes_all(usual, want))
             want->convention = usual;
         for (size_t i = 0; !want->convention && i < convention_count; i++)
-            if (strcmp(convention_table[i]->name, "octavo") && takes_all(convention_table[i], want))
+            if (strcmp(convention_table[i]->name, "octavo") && convention_table[i] != gguf && takes_all(convention_table[i], want))
                 want->convention = convention_table[i];
         if (!want->convention)
             want->convention = convention_find("octavo");
@@ -166,12 +172,12 @@ int verb_quantize(int argc, char **argv, struct err *e)
     struct model better = {0}, scales = {0};
     struct job j = {.verb = "quantize", .input = n ? in[0] : NULL, .c = &c, .want = {.plain = DT_COUNT, .dry_run = c.dry_run}};
     if (w.print_rules) {
-        r = choose(&w, &j.want, &to, &target, e)
+        r = gguf_choose(&j, e) || choose(&w, &j.want, &to, &target, e)
          || rules_from(&j.rules, &c, ACTION_QUANTIZE, ACTION_KEEP, true, e) || print_rules(&j.rules, &to, e) ? -1 : 0;
     } else if (!n) {
         r = err_set(e, ERR_USAGE, "which model?");
     } else {
-        r = choose(&w, &j.want, &to, &target, e) || open_other(w.source, &better, "--source", e)
+        r = gguf_choose(&j, e) || choose(&w, &j.want, &to, &target, e) || open_other(w.source, &better, "--source", e)
          || open_other(w.activation_scales, &scales, "--activation-scales", e) || job_open(&j, e) ? -1 : 0;
         j.want.better = w.source ? &better : NULL;
         j.want.activations = w.activation_scales ? &scales : NULL;

@@ -193,7 +193,7 @@ static int plain_tensor(struct plan *p, size_t i, const struct wanted *w, struct
                               to->scheme->name);
     if (yes && !misfit && a == ACTION_DEFAULT) {
         const struct view v = view_of(t);
-        const char *why_not = plan_partial(p, to->scheme, t->name, &v, e);
+        const char *why_not = plan_partial(p, w, to->scheme, t->name, &v, e);
         misfit = why_not ? arena_printf(&p->mem, e, "kept %s", why_not) : NULL;
     }
     if (misfit && plan_note(p, misfit, e))

@@ -54,7 +54,7 @@ struct xform {
     int (*finish)(struct op *op, struct active *a, struct err *e);
 };
 extern const struct xform xform_copy, xform_encode, xform_decode, xform_rescale, xform_requant, xform_codes, xform_global,
-    xform_points, xform_zero, xform_known, xform_check_zero;
+    xform_points, xform_blocks, xform_carry, xform_zero, xform_known, xform_check_zero;
 
 /* A block with values that changed. */
 struct tile {

@@ -163,6 +163,15 @@ static uint8_t msx(float amax, const struct num *elem)
     return e > 127 ? 255 : clamp_code(e + 127, 0, 254);
 }
 
+static uint8_t ggml(float amax, const struct num *elem)
+{
+    (void)elem;
+    if (f32_bits(amax) >= F32_INF)
+        return 255;
+    /* Below 2^-125 its conversion to a byte is undefined in C: the smallest scale. */
+    return amax == 0 ? 0 : clamp_code((int)floorf(log2_f32(amax)) - 2 + 127, 0, 254);
+}
+
 static uint8_t slim_ceilx(float amax, const struct num *elem)
 {
     (void)elem;
@@ -227,6 +236,8 @@ const struct scale_rule scale_rules[] = {
       DT_COUNT, false, ct, NULL },
     { "msx", "microxcaling: floor(log2(amax)) in FP32 less emax",
       "microsoft/microxcaling mx/mx_ops.py", DT_COUNT, false, msx, NULL },
+    { "ggml", "ggml MXFP4: floor(log2(amax)) in FP32 less 2; code 0 for zeros; ties of elements towards zero",
+      "ggml-org/ggml src/ggml-quants.c quantize_row_mxfp4_ref", DT_F4, false, ggml, "e2m1-down" },
     { "ds-fp4", "DeepSeek FP4: max(amax, 6 * 2^-126) / 6, rounded up",
       "deepseek-ai/TileKernels tile_kernels/quant/common.py", DT_F4, false, ds_fp4, NULL },
     { "slim-ceilx", "msModelSlim ceil_x: ceil(log2(amax / 7.25 + 9.6e-7))",
