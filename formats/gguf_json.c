@@ -133,6 +133,8 @@ int gguf_keys_json(struct gguf_keys *k, const char *text, const char *what, stru
     json_t *const root = json_loads(text, JSON_REJECT_DUPLICATES, &je), *v;
     const char *key;
     int r = 0;
+    if (!root && je.line < 0) /* no place in the text: jansson says so when memory is out */
+        return err_set(e, ERR_SYSTEM, "%s: out of memory", what);
     if (!root)
         return err_set(e, ERR_INPUT, "%s: line %d: %s", what, je.line, je.text);
     if (!json_is_object(root))

@@ -495,7 +495,8 @@ static int recode_all(struct plan *p, const struct group *g, const struct encodi
     const char *misfit = a == ACTION_QUANTIZE || to->scheme == g->scheme ? NULL
                        : plan_partial(p, w, to->scheme, g->name, &g->view, e);
     if (misfit)
-        return err_set(e, ERR_INPUT, "%s: tensor %s", p->src->path, misfit);
+        return err_set(e, ERR_INPUT, "%s: tensor %s%s", p->src->path, misfit,
+                       w->gguf ? " (a rule, PATTERN = bf16, decodes it)" : "");
     set_fate(p, g, "merged into its weight");
     if (g->of[PART_ZERO] != NO_TENSOR && plan_check_zero(p, g->of[PART_ZERO], e))
         return -1;
