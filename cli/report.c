@@ -74,7 +74,7 @@ static struct totals sum(const struct job *j)
     struct totals t = {0};
     for (size_t i = 0; i < j->plan.nops; i++) {
         const struct op *op = &j->plan.op[i];
-        bool values = op->x == &xform_encode || op->x == &xform_decode || op->x == &xform_requant
+        bool values = op->x == &xform_encode || op->x == &xform_blocks || op->x == &xform_decode || op->x == &xform_requant
                    || op->done.n.inexact;
         if (!values) {
             t.laid += op->nout && j->plan.out[op->out[0]].t.stored && j->plan.out[op->out[0]].as.part == PART_WEIGHT;

@@ -107,7 +107,7 @@ static int choose(const struct choice *w, struct wanted *want, struct rules *rul
                   struct target *target, struct err *e)
 {
     struct buf names = {0};
-    const char *name = w->scheme;
+    const char *name = w->scheme ? w->scheme : want->gguf && !w->target && !w->target_file ? "q8_0" : NULL;
     if ((w->target || w->target_file) && choose_target(w, &name, want, target, e))
         return -1;
     const struct scheme *s = scheme_find(name ? name : SCHEME_DEFAULT);
@@ -160,12 +160,18 @@ static bool takes_all(const struct convention *c, const struct wanted *want)
 static int choose_convention(struct wanted *want, struct err *e)
 {
     const struct scheme *s = want->to->scheme;
+    const struct convention *gguf = convention_find("gguf");
+    if (want->gguf && !want->convention)
+        want->convention = gguf;
+    if (want->gguf != (want->convention == gguf))
+        return err_set(e, ERR_USAGE, want->gguf ? "the convention %s is not for GGUF as output" :
+                       "the convention %s is for GGUF as output: -o FILE.gguf or --container gguf", want->convention->name);
     if (!want->convention) {
         const struct convention *usual = convention_default(s);
         if (usual && takes_all(usual, want))
             want->convention = usual;
         for (size_t i = 0; !want->convention && i < convention_count; i++)
-            if (strcmp(convention_table[i]->name, "octavo") && takes_all(convention_table[i], want))
+            if (strcmp(convention_table[i]->name, "octavo") && convention_table[i] != gguf && takes_all(convention_table[i], want))
                 want->convention = convention_table[i];
         if (!want->convention)
             want->convention = convention_find("octavo");
@@ -238,7 +244,7 @@ int verb_quantize(int argc, char **argv, struct err *e)
         {OPT_STRING, 0, "activation-scales", "FILE", "a safetensors file with the X.input_scale of static activations", &w.activation_scales},
         {OPT_STRING, 0, "preset", "NAME", "what a family keeps unquantized (default: by model_type); '?' lists them", &w.preset},
         {OPT_FLAG, 0, "print-rules", NULL, "print all that decides the output, as --rules reads it, and stop", &w.print_rules},
-        OPTS_EXACT(&c), OPTS_SHARDS(&c), OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
+        OPTS_EXACT(&c), OPTS_GGUF(&c), OPTS_SHARDS(&c), OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
     const struct usage u = {"quantize", "MODEL", "Weights to a scheme, in a convention that serving software loads.", opt,
                             0, 1};
     int r = opt_parse(&u, argc, argv, &n, e);
@@ -253,7 +259,7 @@ int verb_quantize(int argc, char **argv, struct err *e)
     r = rules_from(&j.rules, &c, ACTION_QUANTIZE, ACTION_KEEP, true, e) || take_options(&w, &j.rules, chip, e) ? -1 : 0;
     if (!r) {
         take_scheme(&w, &j.rules, chip);
-        r = choose(&w, &j.want, &j.rules, &to, &target, e);
+        r = gguf_choose(&j, e) || choose(&w, &j.want, &j.rules, &to, &target, e) ? -1 : 0;
     }
     if (!r && !n && !w.print_rules)
         r = err_set(e, ERR_USAGE, "which model?");

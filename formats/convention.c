@@ -17,6 +17,7 @@ const struct convention *const convention_table[] = {
     &convention_quark,
     &convention_deepseek_v4,
     &convention_deepseek,
+    &convention_gguf,
 };
 const size_t convention_count = sizeof convention_table / sizeof *convention_table;
 

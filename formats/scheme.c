@@ -39,6 +39,8 @@ const struct scheme scheme_table[] = {
      DT_I8, DT_F32, 1, 0, .bits = 8},
     {"int8-g128", "INT8, symmetric, one F32 scale per 128 columns of a row",
      DT_I8, DT_F32, 1, 128, .bits = 8},
+    {"q8_0", "INT8, symmetric, one F16 scale per 32 columns of a row (GGUF Q8_0)",
+     DT_I8, DT_F16, 1, 32, .bits = 8},
     {"int8-tensor", "INT8, symmetric, one F32 scale per matrix",
      DT_I8, DT_F32, 0, 0, .bits = 8},
     {"int4-g128", "INT4, symmetric, one F32 scale per 128 columns of a row",

@@ -21,6 +21,7 @@
 
 #include "formats/dtype.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,12 @@ const struct block_decoder *block_find(enum dtype t);
 
 /* 34 bytes for 32 elements: F16 d, then 32 signed bytes q; y = q * d. */
 void q8_0_decode(const uint8_t *p, float *y, size_t n_elems);
+/* Makes such a block of 32 finite numbers: d = amax / 127, q = x * (1 / d) rounded to nearest with ties away from zero,
+ * then d rounded to F16.  False when that is Inf. */
+bool q8_0_encode(const float *x, uint8_t *p);
+/* 17 bytes for 32 E2M1 codes: the UE8M0 scale, then 16 bytes; byte j has code j in its low and code j + 16 in its
+ * high nibble. */
+void mxfp4_pack(uint8_t scale, const uint8_t *code, uint8_t *p);
 /* 18 bytes for 32 elements: F16 d, then 16 bytes; byte j has element j in its
  * low and element j + 16 in its high nibble; y = (q - 8) * d. */
 void q4_0_decode(const uint8_t *p, float *y, size_t n_elems);

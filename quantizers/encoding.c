@@ -11,7 +11,7 @@ static bool has_values(const struct scheme *s)
 
 struct encoding encoding_of(const struct scheme *s)
 {
-    struct encoding to = {.scheme = s};
+    struct encoding to = {.scheme = s, .usual = true};
     if (s->scale == DT_F8_E8M0)
         to.rule = scale_rule_find("smallest");
     else if (has_values(s))
@@ -68,6 +68,7 @@ int encoding_make(struct encoding *to, const struct scheme *s, const char *rule,
         return err_set(e, ERR_USAGE, "%s is read, but this version does not encode to it", s->name);
     if (!rule)
         return 0;
+    to->usual = false;
     to->rule = s->scale == DT_F8_E8M0 ? scale_rule_for(rule, s->elem) : NULL;
     to->rule_f32 = has_values(s) ? scale_rule_f32_find(rule, s->elem) : NULL;
     to->rule_e4m3 = s->two_level ? scale_rule_e4m3_find(rule) : NULL;

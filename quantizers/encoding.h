@@ -11,6 +11,7 @@ struct encoding {
     const struct scale_rule *rule;          /* scheme->scale is F8_E8M0 */
     const struct scale_rule_f32 *rule_f32;  /* it is F32, BF16 or F16 */
     const struct scale_rule_e4m3 *rule_e4m3; /* it is E4M3, of two levels */
+    bool usual;                             /* nobody named a rule: where the output has one of its own (GGUF), that counts */
     bool copies;                            /* its codes are copied from what has them, never made here */
     bool saturate_nonfinite;                /* else NaN or Inf in a weight is an error */
 };

@@ -54,7 +54,7 @@ struct xform {
     int (*finish)(struct op *op, struct active *a, struct err *e);
 };
 extern const struct xform xform_copy, xform_encode, xform_decode, xform_rescale, xform_requant, xform_codes, xform_global,
-    xform_points, xform_zero, xform_known, xform_check_zero;
+    xform_points, xform_blocks, xform_carry, xform_zero, xform_known, xform_check_zero;
 
 /* A block with values that changed. */
 struct tile {
@@ -136,6 +136,8 @@ struct wanted {
     const struct model *better;           /* random: weights to encode instead of codes that would be rounded again, or NULL */
     bool requantize;                      /* rounding a second time is allowed */
     bool dry_run;                         /* nothing will be written: what would be refused becomes a note */
+    bool gguf;                            /* the output is GGUF: its block types stay, and vectors become F32, which
+                                           * ggml wants of norms and biases (not when a GGUF source is only carried) */
     const struct target *target;          /* for messages */
     const struct target_form *fit;        /* quantize --target: its row and column multiples are honoured */
     const struct rules *rules;            /* what is quantized (to != NULL), else what is taken */

@@ -34,6 +34,11 @@ int plan_decode(struct plan *p, size_t i, const struct group *g, enum dtype to, 
  * all that the convention wants beside them. */
 int plan_encode(struct plan *p, size_t i, const struct group *g, const struct model *better, const struct encoding *to,
                 const struct wanted *w, struct err *e) MUST_USE;
+/* An encode op whose inputs are set, made one of a GGUF block type; and a group whose codes and scales are those of
+ * such blocks, put together. `as` is the one output. */
+int plan_blocks_encode(struct plan *p, struct op *op, const struct encoding *to, const struct out_tensor *as,
+                       struct err *e) MUST_USE;
+int plan_blocks_carry(struct plan *p, const struct group *g, const struct out_tensor *as, struct err *e) MUST_USE;
 /* Scale tensor `scale` as output `as`, in stored form when given; repeated when the output is finer. */
 int plan_rescale(struct plan *p, size_t scale, const struct scheme *from, const struct scheme *to,
                  const struct out_tensor *as, const struct stored *stored, int shift, struct err *e) MUST_USE;
@@ -48,7 +53,8 @@ int plan_second_rounding(struct plan *p, const struct wanted *w, struct err *e) 
  * the new ones. */
 bool plan_finer(const struct scheme *from, const struct scheme *to);
 /* NULL when the groups of s divide the columns of weight `name`, else the sentence that says that they do not. */
-const char *plan_partial(struct plan *p, const struct scheme *s, const char *name, const struct view *v, struct err *e);
+const char *plan_partial(struct plan *p, const struct wanted *w, const struct scheme *s, const char *name,
+                         const struct view *v, struct err *e);
 /* NULL when weight `name` has the sizes that form f wants, else the sentence that says what they are. */
 const char *plan_unfit(struct plan *p, const struct wanted *w, const struct target_form *f, const char *name,
                        const struct view *v, struct err *e);

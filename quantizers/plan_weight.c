@@ -127,14 +127,16 @@ static enum way way_of(const struct group *g, enum kind kind, const struct schem
 /* A group is a part of one row, as in OCP MX: kernels, and compressed-tensors in forward_helpers.py, refuse a row that
  * ends in a partial one.  Blocks of several rows are partial at the edges by definition (DeepSeek-V3's
  * README_WEIGHTS.md). */
-const char *plan_partial(struct plan *p, const struct scheme *s, const char *name, const struct view *v, struct err *e)
+const char *plan_partial(struct plan *p, const struct wanted *w, const struct scheme *s, const char *name,
+                         const struct view *v, struct err *e)
 {
     struct matrix m = view_matrix(v);
     if (s->block_rows != 1 || !s->block_cols || m.cols % s->block_cols == 0)
         return NULL;
-    return arena_printf(&p->mem, e, "%s [%llu,%llu]: groups of %u columns do not divide it, and what serves %s refuses "
-                        "that (--include takes it all the same)", name, (unsigned long long)m.rows,
-                        (unsigned long long)m.cols, s->block_cols, s->name);
+    return arena_printf(&p->mem, e, "%s [%llu,%llu]: groups of %u columns do not divide it, and %s%s", name,
+                        (unsigned long long)m.rows, (unsigned long long)m.cols, s->block_cols,
+                        w->gguf ? "GGUF has only whole blocks" : "what serves ",
+                        w->gguf ? "" : arena_printf(&p->mem, e, "%s refuses that (--include takes it all the same)", s->name));
 }
 
 /* ---- encoding ------------------------------------------------------------------ */
@@ -200,7 +202,10 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
     if (whole && m.batch > 1)
         return err_set(e, ERR_INPUT, "%s: tensor '%s': %s needs one matrix, this is a stack of %llu (exclude it, or "
                        "take another scheme)", p->src->path, name, s->name, (unsigned long long)m.batch);
-    struct op *op = plan_op(p, &xform_encode, found ? better : p->src, i, e);
+    const bool blocks = dtype_is_block(out[0].dtype);
+    if (blocks && !g && !found && t->dtype == out[0].dtype)
+        return plan_copy(p, i, &out[0], NULL, e);
+    struct op *op = plan_op(p, blocks ? &xform_blocks : &xform_encode, found ? better : p->src, i, e);
     if (!op)
         return -1;
     op_input(op, found ? other : i);
@@ -212,6 +217,9 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
         op->from = g;
         op_sides(op, g);
     }
+    op->m = m;
+    if (blocks)
+        return plan_blocks_encode(p, op, to, &out[0], e);
     const struct out_tensor *scale = plan_part(out, n, PART_SCALE), *global = plan_part(out, n, PART_GLOBAL);
     op->to = to;
     op->coded = out[0].view;
@@ -220,7 +228,6 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
     op->divides = global && global->divides;
     op->exact = false;
     op->tiles = op->from != NULL;
-    op->m = m;
     op->passes = whole ? 2 : 1;
     if (cut_encode(p, op, e) || !plan_output(p, &out[0], e)
         || (scale && !plan_output(p, scale, e)) || (global && !plan_output(p, global, e)))
@@ -343,7 +350,11 @@ static int keep_codes(struct plan *p, const struct group *g, const struct scheme
 {
     struct out_tensor out[OUT_PARTS];
     size_t n;
-    if (plan_outputs(p, g->name, &g->view, to, w, out, &n, e) || add_codes(p, g, &out[0], e))
+    if (plan_outputs(p, g->name, &g->view, to, w, out, &n, e))
+        return -1;
+    if (dtype_is_block(out[0].dtype))
+        return plan_blocks_carry(p, g, &out[0], e);
+    if (add_codes(p, g, &out[0], e))
         return -1;
     const struct out_tensor *scale = plan_part(out, n, PART_SCALE), *global = plan_part(out, n, PART_GLOBAL);
     if (scale && plan_rescale(p, g->of[PART_SCALE], g->scheme, to, scale, NULL, is_fnuz(g->scheme, to), e))
@@ -432,7 +443,7 @@ static int recode(struct plan *p, const struct group *g, const struct encoding *
         return -1;
     const enum way way = way_of(g, x.kind, to->scheme);
     const size_t i = g->of[PART_WEIGHT];
-    if (way == WAY_CODES)
+    if (way == WAY_CODES && !(w->gguf && g->of[PART_GLOBAL] != NO_TENSOR)) /* blocks have no place for it */
         return keep_codes(p, g, to->scheme, w, e);
     if (way == WAY_VALUES) {
         /* Powers of two stay powers of two, whatever type holds them. */
@@ -482,9 +493,10 @@ static int recode_all(struct plan *p, const struct group *g, const struct encodi
                       const struct wanted *w, struct err *e)
 {
     const char *misfit = a == ACTION_QUANTIZE || to->scheme == g->scheme ? NULL
-                       : plan_partial(p, to->scheme, g->name, &g->view, e);
+                       : plan_partial(p, w, to->scheme, g->name, &g->view, e);
     if (misfit)
-        return err_set(e, ERR_INPUT, "%s: tensor %s", p->src->path, misfit);
+        return err_set(e, ERR_INPUT, "%s: tensor %s%s", p->src->path, misfit,
+                       w->gguf ? " (a rule, PATTERN = bf16, decodes it)" : "");
     set_fate(p, g, "merged into its weight");
     if (g->of[PART_ZERO] != NO_TENSOR && plan_check_zero(p, g->of[PART_ZERO], e))
         return -1;
@@ -510,6 +522,14 @@ static enum activation activation_of(const struct plan *p, const struct group *g
     return a;
 }
 
+static struct encoding *own_encoding(struct plan *p, const struct group *g, struct err *e)
+{
+    struct encoding *own = arena_alloc(&p->mem, sizeof *own, e);
+    if (own)
+        *own = encoding_of(g->scheme);
+    return own;
+}
+
 int plan_quantized(struct plan *p, size_t i, const struct wanted *w, struct err *e)
 {
     const struct group *g = &p->group.g[p->group.group[i]];
@@ -530,6 +550,11 @@ int plan_quantized(struct plan *p, size_t i, const struct wanted *w, struct err 
     }
     if (!w->to && !w->form && !w->weight_layout && !w->scale_layout && (w->plain == DT_COUNT || a == ACTION_KEEP)) {
         struct out_tensor o = out_same(&p->src->t[i], p->group.part[i]);
+        struct encoding *own = w->gguf ? own_encoding(p, g, e) : NULL;
+        if (w->gguf && !own)
+            return -1;
+        if (own && w->convention->accepts(g->scheme, ACTIVATION_NONE))
+            return weight ? recode_all(p, g, own, ACTION_KEEP, w, e) : 0;
         o.scheme = g->scheme;
         o.weight = g->name;
         o.view = g->view;
@@ -545,11 +570,8 @@ int plan_quantized(struct plan *p, size_t i, const struct wanted *w, struct err 
     if (!w->to || a == ACTION_DECODE)
         return decode_all(p, g, a == ACTION_DECODE ? r->dtype : w->plain, e);
     if (a == ACTION_KEEP) { /* as it is, in the names of the output */
-        struct encoding *own = arena_alloc(&p->mem, sizeof *own, e);
-        if (!own)
-            return -1;
-        *own = encoding_of(g->scheme);
-        return recode_all(p, g, own, a, w, e);
+        struct encoding *own = own_encoding(p, g, e);
+        return own ? recode_all(p, g, own, a, w, e) : -1;
     }
     return recode_all(p, g, r && r->to ? r->to : w->to, r && r->is_default ? ACTION_DEFAULT : a, w, e);
 }

@@ -239,6 +239,15 @@ static uint8_t msx(float amax, const struct num *elem)
     return e > 127 ? 255 : clamp_code(e + 127, 0, 254);
 }
 
+static uint8_t ggml(float amax, const struct num *elem)
+{
+    (void)elem;
+    if (f32_bits(amax) >= F32_INF)
+        return 255;
+    /* Below 2^-125 its conversion to a byte is undefined in C: the smallest scale. */
+    return amax == 0 ? 0 : clamp_code((int)floorf(log2_f32(amax)) - 2 + 127, 0, 254);
+}
+
 static uint8_t slim_ceilx(float amax, const struct num *elem)
 {
     (void)elem;
@@ -350,6 +359,8 @@ const struct scale_rule scale_rules[] = {
       ceil_x, DT_F4, false, slim_ceilx, "e2m1-away", false },
     { "slim-fp4", "msModelSlim MXFP4: floor(log2(amax * 8 / 7 + 9.6e-7)) - 2; ties as slim-ceilx",
       mx_slim, DT_F4, false, slim_fp4, "e2m1-away", false },
+    { "ggml", "ggml MXFP4: floor(log2(amax)) in FP32 less 2; code 0 for zeros; ties of elements towards zero",
+      "ggml-org/ggml src/ggml-quants.c quantize_row_mxfp4_ref", DT_F4, false, ggml, "e2m1-down", false },
     { "vllm-mx-naive", "vLLM MXFP8 fallback in torch: floor(log2(amax)), elements in [1, 2)",
       "vllm-project/vllm vllm/model_executor/layers/quantization/utils/mxfp8_utils.py",
       DT_F8_E4M3, false, vllm_mx_naive, NULL, false },

@@ -15,7 +15,7 @@
 const char *const flow_plain[] = {"fp8-ue8m0-128x128", "fp8-f32-128x128", "mxfp8", "fp8-channel", "fp8-tensor",
                                   "int8-channel", NULL};
 
-static int fill(struct plan *p, const char *path, const char *real, unsigned threads, struct err *e)
+static int fill(struct plan *p, bool gguf, const char *path, const char *real, unsigned threads, struct err *e)
 {
     struct tensor *const t = calloc(p->nout + 1, sizeof *t);
     size_t *const slot = calloc(p->nout + 1, sizeof *slot), *const order = calloc(p->nout + 1, sizeof *order),
@@ -32,7 +32,8 @@ static int fill(struct plan *p, const char *path, const char *real, unsigned thr
             t[k] = p->out[order[k]].t;
         }
     cr_assert_eq(k, p->nout);
-    cr_assert_eq(writer_safetensors(&w, t, k, shard, &path, 1, NULL, 0, pipe_, e), 0, "%s", e->msg);
+    cr_assert_eq(gguf ? writer_gguf(&w, t, k, path, &(struct gguf_keys){0}, e)
+                      : writer_safetensors(&w, t, k, shard, &path, 1, NULL, 0, pipe_, e), 0, "%s", e->msg);
     for (size_t i = 0; i < k; i++)
         slot[order[i]] = w.slot_of[i];
     if (pipe_) { /* standard output becomes a file that can only be appended to */
@@ -78,7 +79,7 @@ int flow_run(const struct buf *image, const char *config, const struct wanted *w
     cr_assert_eq(m.random, !stream);
     r = plan_make(&p, &m, w, e);
     if (!r) {
-        r = fill(&p, pipe_ ? "-" : to, to, threads, e);
+        r = fill(&p, w->gguf, pipe_ ? "-" : to, to, threads, e);
         if (!r)
             *out = mk_read(to);
         plan_free(&p);

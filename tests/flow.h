@@ -4,8 +4,8 @@
 
 #include "quantizers/run.h"
 
-/* Runs w over a safetensors (or GGUF) image, as a file or as a gzip stream, into a file or a pipe; out is what
- * was written.  -1 when the plan or the run failed: then nothing stays. */
+/* Runs w over a safetensors (or GGUF) image, as a file or as a gzip stream, into a safetensors (or, w->gguf,
+ * GGUF) file or a pipe; out is what was written.  -1 when the plan or the run failed: then nothing stays. */
 int flow_run(const struct buf *image, const char *config, const struct wanted *w, unsigned threads,
              bool stream, bool pipe_, struct buf *out, struct err *e);
 /* The bytes of a tensor of a safetensors image, found by searching its header's text. */

@@ -60,6 +60,7 @@ static const struct scale_formula formula[] = {
     { "quark-floor", 0, 0, OVER, 0, 0, LOG_DOWN, 0, EMAX, 0, 254, 104 },
     { "quark-ceil", 0, 0, OVER, 0, 0, LOG_UP, 0, EMAX, 0, 254, 104 },
     { "msx", 0, 0, OVER, 0, 0, LOG_DOWN, 0, EMAX, 0, 254, 0 },
+    { "ggml", 0, 0, OVER, 0, 0, LOG_DOWN, 0, EMAX, 0, 254, 0 },
     { "ds-fp4", 0x1.8p-124f, 6, TIMES, 0, 0, UP, 0, 0, 1, 254, -1 },
     { "dg-fp4", 1e-4f, 6, OVER, 0, 0, UP, 0, 0, 1, 254, -1 },
     { "slim-ceilx", 0, 7.25, OVER, 0, 9.6e-7f, LOG_UP, 0, 0, 0, 252, -1 },

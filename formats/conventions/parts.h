@@ -12,6 +12,7 @@ extern const struct convention convention_ascend_v1;
 extern const struct convention convention_compressed_tensors;
 extern const struct convention convention_deepseek;
 extern const struct convention convention_deepseek_v4;
+extern const struct convention convention_gguf;
 extern const struct convention convention_gpt_oss;
 extern const struct convention convention_modelopt;
 extern const struct convention convention_octavo;

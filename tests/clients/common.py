@@ -222,6 +222,7 @@ SCHEMES = {
     "hif8": None,
     "int8-channel": (torch.int8, 1, 0),
     "int8-g128": (torch.int8, 1, 128),
+    "q8_0": (torch.int8, 1, 32),
     "int8-tensor": (torch.int8, 0, 0),
     "int4-g128": ("int4", 1, 128),
     "int4-g32": ("int4", 1, 32),

@@ -97,7 +97,7 @@ Test(scale_oracle, codes)
                              (double)amax, got, want);
             }
         }
-    cr_assert_eq(combinations, 98);
+    cr_assert_eq(combinations, 99);
 }
 
 /* The F32 rules, and what they multiply with. */
