@@ -19,7 +19,12 @@ int rules_from(struct rules *r, const struct common *c, enum action include, enu
         only |= !strcmp(x->name, "include");
     }
     /* Where an include takes tensors (and does not quantize them), it takes only those. */
-    return only && include == ACTION_KEEP ? rules_add(r, "*", ACTION_DROP, "--include", e) : 0;
+    if (!only || include != ACTION_KEEP)
+        return 0;
+    if (rules_add(r, "*", ACTION_DROP, "--include", e))
+        return -1;
+    r->r[r->n - 1].why = "no --include takes it";
+    return 0;
 }
 
 void rules_warn(struct rules *r, const char *verb, const struct common *c)

@@ -11,6 +11,80 @@ static const char *what(const struct op *op)
 
 static const char *expected(const struct op *op) { return op->exact ? "exact" : "rounded"; }
 
+/* ---- the ledger: what became of each tensor of the source ---------------------- */
+
+static void ledger_json(const struct job *j)
+{
+    const struct plan *p = &j->plan;
+    printf(",\"ledger\":[");
+    for (size_t i = 0; i < p->nledger; i++) {
+        const struct entry *x = &p->ledger[i];
+        printf("%s\n{\"name\":", i ? "," : "");
+        out_json(stdout, x->name);
+        printf(",\"fate\":\"%s\",\"outputs\":[", fate_name(x->fate));
+        for (size_t o = 0; o < x->nout; o++) {
+            printf(o ? "," : "");
+            out_json(stdout, p->out[x->out[o]].t.name);
+        }
+        printf("],\"rule\":");
+        out_json(stdout, x->rule ? x->rule->origin : "default");
+        if (x->rule) {
+            printf(",\"pattern\":");
+            out_json(stdout, x->rule->pattern);
+        }
+        if (x->why) {
+            printf(",\"reason\":");
+            out_json(stdout, x->why);
+        }
+        printf("}");
+    }
+    printf("\n],\"fates\":{\"tensors\":%zu", p->nledger);
+    for (int f = FATE_MAPPED; f < FATE_COUNT; f++)
+        printf(",\"%s\":%zu", fate_name(f), p->fates[f]);
+    printf("}");
+}
+
+/* "x.weight copied -> x.weight (a norm; preset generic '*norm*')" */
+static void ledger_line(FILE *f, const struct job *j, const struct entry *x)
+{
+    fprintf(f, "%s ", fate_name(x->fate));
+    out_text(f, x->name);
+    for (size_t o = 0; o < x->nout; o++) {
+        fprintf(f, o ? ", " : " -> ");
+        out_text(f, j->plan.out[x->out[o]].t.name);
+    }
+    fprintf(f, " (");
+    if (x->why) {
+        out_text(f, x->why);
+        fprintf(f, "; ");
+    }
+    out_text(f, x->rule ? x->rule->origin : "by default");
+    if (x->rule) {
+        fprintf(f, " '");
+        out_text(f, x->rule->pattern);
+        fprintf(f, "'");
+    }
+    fprintf(f, ")\n");
+}
+
+/* What is dropped is always named. */
+static void ledger_lines(FILE *f, const struct job *j, const char *head)
+{
+    for (size_t i = 0; i < j->plan.nledger; i++)
+        if (j->c->verbose || j->plan.ledger[i].fate == FATE_DROPPED) {
+            fputs(head, f);
+            ledger_line(f, j, &j->plan.ledger[i]);
+        }
+}
+
+static void ledger_sum(FILE *f, const struct job *j)
+{
+    fprintf(f, "%zu tensors of the source:", j->plan.nledger);
+    for (int k = FATE_MAPPED; k < FATE_COUNT; k++)
+        fprintf(f, "%s %zu %s", k == FATE_MAPPED ? "" : ",", j->plan.fates[k], fate_name(k));
+    fputc('\n', f);
+}
+
 static void plan_json(const struct job *j)
 {
     printf("{\"verb\":\"%s\",\"input\":", j->verb);
@@ -32,7 +106,9 @@ static void plan_json(const struct job *j)
         printf(i ? "," : "");
         out_json(stdout, j->plan.note[i]);
     }
-    printf("],\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"files\":%zu,\"memory\":%" PRIu64 "}\n",
+    printf("]");
+    ledger_json(j);
+    printf(",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"files\":%zu,\"memory\":%" PRIu64 "}\n",
            j->plan.bytes_in, j->w.bytes, j->w.nfiles, j->plan.held + j->plan.box_bytes * j->c->threads);
 }
 
@@ -57,6 +133,8 @@ void report_plan(const struct job *j)
         out_text(stdout, j->plan.note[i]);
         putchar('\n');
     }
+    ledger_lines(stdout, j, "");
+    ledger_sum(stdout, j);
     printf("%zu tensors, %s in, %s out in %zu file%s; memory: %s for %u thread%s", j->plan.nout,
            out_bytes(j->plan.bytes_in, a), out_bytes(j->w.bytes, b), j->w.nfiles, j->w.nfiles == 1 ? "" : "s",
            out_bytes(j->plan.held + j->plan.box_bytes * j->c->threads, m), j->c->threads,
@@ -156,7 +234,9 @@ static void done_json(const struct job *j)
         printf(i ? "," : "");
         out_json(stdout, j->plan.note[i]);
     }
-    printf("],\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"seconds\":%.3f}\n", j->plan.bytes_in, j->w.bytes,
+    printf("]");
+    ledger_json(j);
+    printf(",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"seconds\":%.3f}\n", j->plan.bytes_in, j->w.bytes,
            j->seconds);
 }
 
@@ -181,6 +261,8 @@ static void tensor_lines(const struct job *j)
 
 void report_done(const struct job *j)
 {
+    char head[64];
+    snprintf(head, sizeof head, "octavo %s: ", j->verb);
     if (j->c->json)
         done_json(j);
     if (j->c->quiet)
@@ -192,6 +274,7 @@ void report_done(const struct job *j)
         out_text(stderr, j->plan.note[i]);
         fputc('\n', stderr);
     }
+    ledger_lines(stderr, j, head);
     for (size_t i = 0; i < j->plan.nops; i++)
         tile_lines(j, &j->plan.op[i]);
     struct totals t = sum(j);
@@ -214,6 +297,8 @@ void report_done(const struct job *j)
         fprintf(stderr, "  of %" PRIu64 " converted values %.2f %% rounded, %" PRIu64 " flushed to zero, %" PRIu64
                 " saturated\n", t.changed_elems, 100.0 * (double)t.inexact / (double)t.changed_elems, t.flushed,
                 t.saturated);
+    fprintf(stderr, "  ");
+    ledger_sum(stderr, j);
     fprintf(stderr, "  %s -> %s in %.2f s (%s/s)\n", out_bytes(j->plan.bytes_in, a), out_bytes(j->w.bytes, b),
             j->seconds, out_bytes((uint64_t)((double)j->plan.bytes_in / (j->seconds > 0 ? j->seconds : 1e-9)), r));
 }

@@ -189,8 +189,8 @@ static int add_defaults(const struct choice *w, struct job *j, struct err *e)
     const struct preset *p = w->preset ? preset_find(w->preset) : preset_of(j->src.config);
     if (preset_add(&j->rules, p, e))
         return -1;
-    return rules_add_default(&j->rules, "*", ACTION_QUANTIZE, "everything else that is a matrix of a linear layer "
-                             "(X.weight, stacks of experts)", NULL, e);
+    return rules_add_default(&j->rules, "*", ACTION_QUANTIZE, "default", "all other matrices of linear layers (X.weight, "
+                             "stacks of experts)", e);
 }
 
 /* All that decides the output, as a file that --rules reads. */
@@ -198,10 +198,12 @@ static int print_rules(const struct job *j, struct choice *w, struct err *e)
 {
     struct setting s[SETTINGS];
     struct buf text = {0};
+    const struct preset *p = w->preset ? preset_find(w->preset) : preset_of(j->src.config);
     w->convention = j->want.convention->name;
     w->preset = "none"; /* its lines are here */
     settings_of(w, s);
-    int bad = buf_puts(&text, "# octavo quantize --rules FILE\n", e);
+    int bad = buf_printf(&text, e, "# octavo quantize --rules FILE\n# preset %s: %s%s%s\n", p->name, p->title,
+                         *p->source ? ", after " : "", p->source);
     for (size_t i = 0; !bad && i < SETTINGS; i++)
         if (s[i].flag ? *s[i].flag : *s[i].value != NULL)
             bad = buf_printf(&text, e, "--%s%s%s\n", s[i].name, s[i].flag ? "" : " ", s[i].flag ? "" : *s[i].value);

@@ -40,12 +40,19 @@ int derived_replace(struct model *m, const bool *gone, const struct tensor *add,
     struct tensor *t = mem_alloc(m->n + n, sizeof *t, e);
     struct map by_name = {0};
     size_t count = 0, k = 0;
-    int bad = !t || map_reserve(&by_name, m->n + n, e);
+    const char **piece = arena_array(&m->mem, m->npieces + m->n, sizeof *piece, e);
+    int bad = !t || !piece || map_reserve(&by_name, m->n + n, e);
+    if (!bad && m->npieces)
+        memcpy(piece, m->piece, m->npieces * sizeof *piece);
+    if (!bad)
+        m->piece = piece;
     for (size_t i = 0; !bad && i < m->n; i++) {
         for (; k < n && at[k] == i; k++)
             t[count++] = add[k];
         if (!gone[i])
             t[count++] = m->t[i];
+        else
+            m->piece[m->npieces++] = m->t[i].name;
     }
     for (size_t i = 0; !bad && i < count; i++) {
         const int there = map_add(&by_name, t[i].name, i, e);

@@ -56,6 +56,8 @@ struct model {
     struct tensor *t;          /* in order of (file, off): the order a pipe delivers */
     size_t n;
     struct map by_name;        /* tensor name -> index in t */
+    const char **piece;        /* names of tensors that derived ones have taken the place of (derived.h); may be in t again */
+    size_t npieces;
     struct meta *kv;
     size_t nkv;
     struct model_file *f;

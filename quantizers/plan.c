@@ -174,8 +174,8 @@ static int plain_tensor(struct plan *p, size_t i, const struct wanted *w, struct
     const struct rule *r = rules_find(w->rules, t->name);
     const enum action a = r ? r->action : ACTION_DEFAULT;
     if (a == ACTION_DROP) {
-        p->fate[i] = "dropped by a rule";
-        return plan_note(p, arena_printf(&p->mem, e, "dropped %s (a rule says so)", t->name), e);
+        p->said[i].fate = FATE_DROPPED;
+        return 0;
     }
     if (!w->to)
         return keep_plain(p, i, w, r, e);
@@ -197,6 +197,7 @@ static int plain_tensor(struct plan *p, size_t i, const struct wanted *w, struct
         const char *why_not = plan_partial(p, w, to->scheme, t->name, &v, e);
         misfit = why_not ? arena_printf(&p->mem, e, "kept %s", why_not) : NULL;
     }
+    p->said[i].why = misfit ? misfit : yes ? NULL : why ? why : r ? r->why : NULL;
     if (misfit && plan_note(p, misfit, e))
         return -1;
     return yes && !misfit ? plan_encode(p, i, NULL, NULL, to, w, e) : keep_plain(p, i, w, r, e);
@@ -210,12 +211,12 @@ static int cache_scale(struct plan *p, size_t i, const struct wanted *w, struct 
     struct out_tensor o = out_same(t, PART_AUX);
     o.scheme = p->group.g[p->group.n].scheme;
     if (r && r->action == ACTION_DROP) {
-        p->fate[i] = "dropped by a rule";
-        return plan_note(p, arena_printf(&p->mem, e, "dropped %s (a rule says so)", t->name), e);
+        p->said[i].fate = FATE_DROPPED;
+        return 0;
     }
     if (w->to ? w->convention == p->group.convention && w->convention->keeps_cache : w->plain == DT_COUNT)
         return plan_copy(p, i, &o, NULL, e);
-    p->fate[i] = "of a KV cache";
+    p->said[i] = (struct said){FATE_DROPPED, "the scale of a KV cache, for which the output has no place"};
     if (!p->caches++)
         p->cache_name = t->name;
     return 0;
@@ -301,31 +302,13 @@ static int sum_up(struct plan *p, struct err *e)
     return 0;
 }
 
-/* Nothing may be lost: every tensor of the source went into an op or was dropped by a rule. */
-static int check_ledger(const struct plan *p, struct err *e)
-{
-    bool *seen = mem_alloc(p->src->n, sizeof *seen, e);
-    int r = seen ? 0 : -1;
-    for (size_t i = 0; !r && i < p->nops; i++) {
-        seen[p->op[i].place] = true;
-        for (unsigned k = 0; k < p->op[i].nin && p->op[i].src == p->src; k++)
-            seen[p->op[i].in[k]] = true;
-    }
-    for (size_t i = 0; !r && i < p->src->n; i++)
-        if (!seen[i] && !(p->fate && p->fate[i]))
-            r = err_set(e, ERR_INPUT, "%s: tensor '%s' would be lost: nothing in the plan takes it", p->src->path,
-                        p->src->t[i].name);
-    free(seen);
-    return r;
-}
-
 /* What calibration left beside weights that it did not replace is of no use to whoever reads the weights. */
 static int left_over(struct plan *p, size_t i, const struct wanted *w, struct err *e)
 {
     const struct out_tensor o = out_same(&p->src->t[i], p->group.part[i]);
     if (only_carries(w))
         return plan_copy(p, i, &o, NULL, e);
-    p->fate[i] = "left over from calibration";
+    p->said[i] = (struct said){FATE_DROPPED, "left over from calibration"};
     if (!p->nleft++)
         p->left_name = p->src->t[i].name;
     return 0;
@@ -370,7 +353,7 @@ int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct 
 {
     *p = (struct plan){.src = src};
     if ((!only_carries(w) && grouping_expand(src, e)) || grouping_read(src, true, &p->group, e)
-        || !(p->fate = arena_array(&p->mem, src->n + 1, sizeof *p->fate, e)))
+        || !(p->said = arena_array(&p->mem, src->n + 1, sizeof *p->said, e)))
         goto fail;
     if ((w->form || w->weight_layout || w->scale_layout) && !p->group.n) {
         (void)err_set(e, ERR_INPUT, "%s: nothing in this model is quantized, so there is nothing to pack (run octavo "
@@ -383,8 +366,8 @@ int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct 
     for (size_t i = 0; i < src->n; i++)
         if (any_tensor(p, i, w, e))
             goto fail;
-    if (note_caches(p, w, e) || note_left(p, e) || note_stay(p, e) || plan_second_rounding(p, w, e) || check_ledger(p, e) || order_ops(p, e)
-        || sum_up(p, e))
+    if (note_caches(p, w, e) || note_left(p, e) || note_stay(p, e) || plan_second_rounding(p, w, e) || order_ops(p, e)
+        || sum_up(p, e) || plan_ledger(p, w, e))
         goto fail;
     return 0;
 fail:

@@ -102,6 +102,25 @@ struct output {                    /* an output tensor */
     size_t op;
 };
 
+/* What became of a tensor of the source. */
+enum fate {
+    FATE_NONE,
+    FATE_MAPPED,   /* converted: other bytes, or in another layout */
+    FATE_COPIED,   /* the same bytes */
+    FATE_MERGED,   /* read for the sake of another one, whose values it became part of */
+    FATE_DROPPED,
+    FATE_COUNT
+};
+const char *fate_name(enum fate f);
+struct entry {
+    const char *name;
+    enum fate fate;
+    const char *why;               /* why it was kept, merged or dropped; NULL: because of the rule */
+    const struct rule *rule;       /* that decided, which is wanted's; NULL: none did */
+    const size_t *out;             /* outputs that have something of it */
+    size_t nout;
+};
+
 struct plan {
     struct model *src;
     struct grouping group;
@@ -113,7 +132,9 @@ struct plan {
     uint64_t bytes_in, bytes_out;
     uint64_t held;                 /* peak bytes of source tensors that a stream makes us hold */
     uint64_t box_bytes;            /* largest memory one worker needs */
-    const char **fate;             /* per source tensor: what became of it when no op takes it, or NULL */
+    struct said { enum fate fate; const char *why; } *said; /* per source tensor: its fate when no op takes it, and why */
+    struct entry *ledger;          /* per tensor as the files of the source have it */
+    size_t nledger, fates[FATE_COUNT];
     size_t second;                 /* weights that are rounded a second time, and the first of them */
     const char *second_name;
     size_t stay;                   /* quantized weights that a default would have kept unquantized, and the first of them */
@@ -146,8 +167,8 @@ struct wanted {
     const struct layout *weight_layout, *scale_layout; /* pack --layout: instead of a form */
     const char *weight_sentence, *scale_sentence;
 };
-/* Every tensor of src is mapped, copied, or dropped by a rule; anything else
- * is an error. The grouping is read here. src is borrowed. */
+/* Every tensor of src is mapped, copied, merged or dropped for a reason; anything
+ * else is an error. The grouping is read here. src and the rules are borrowed. */
 int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct err *e) MUST_USE;
 /* The columns and rows that a box of this op must respect. */
 struct grain {

@@ -1,6 +1,6 @@
 /* What the files of the plan share: plan.c (tensors, order, ledger),
  * plan_weight.c (quantized weights), plan_outputs.c (what a convention wants for
- * them) and plan_pack.c (chips' layouts). */
+ * them), plan_pack.c (chips' layouts) and plan_ledger.c (what became of each tensor). */
 #ifndef OCTAVO_PLAN_PARTS_H
 #define OCTAVO_PLAN_PARTS_H
 
@@ -48,6 +48,9 @@ int plan_check_zero(struct plan *p, size_t i, struct err *e) MUST_USE;
 int plan_quantized(struct plan *p, size_t i, const struct wanted *w, struct err *e) MUST_USE;
 /* Before anything is written: what is rounded a second time, and whether that was allowed. */
 int plan_second_rounding(struct plan *p, const struct wanted *w, struct err *e) MUST_USE;
+
+/* Once all ops are there and in order: p->ledger. ERR_INPUT names a tensor that would be lost. */
+int plan_ledger(struct plan *p, const struct wanted *w, struct err *e) MUST_USE;
 
 /* Exact ways from one scheme to another for the codes as they are: the same element, blocks that are a whole number of
  * the new ones. */

@@ -478,14 +478,21 @@ int plan_second_rounding(struct plan *p, const struct wanted *w, struct err *e)
                                      w->requantize ? "" : ", --allow-requantize is needed to do it"), e);
 }
 
-/* The fate of everything that belongs to g, when no op takes it. */
-static void set_fate(struct plan *p, const struct group *g, const char *fate)
+static void set_fate(struct plan *p, const struct group *g, enum fate fate, const char *why)
 {
     for (int k = PART_WEIGHT; k < PART_AUX; k++)
         if (g->of[k] != NO_TENSOR)
-            p->fate[g->of[k]] = fate;
+            p->said[g->of[k]] = (struct said){fate, why};
     for (unsigned k = 0; k < g->naux; k++)
-        p->fate[g->aux[k]] = fate;
+        p->said[g->aux[k]] = (struct said){fate, why};
+}
+
+/* The fate of everything that belongs to g, when no op takes it. */
+static void set_merged(struct plan *p, const struct group *g)
+{
+    set_fate(p, g, FATE_MERGED, "into its weight");
+    for (unsigned k = 0; k < g->naux; k++)
+        p->said[g->aux[k]] = (struct said){FATE_DROPPED, "of activations, which the output does not fix"};
 }
 
 /* Rounding twice is for the weight; what lay beside it has done its work. */
@@ -497,7 +504,7 @@ static int recode_all(struct plan *p, const struct group *g, const struct encodi
     if (misfit)
         return err_set(e, ERR_INPUT, "%s: tensor %s%s", p->src->path, misfit,
                        w->gguf ? " (a rule, PATTERN = bf16, decodes it)" : "");
-    set_fate(p, g, "merged into its weight");
+    set_merged(p, g);
     if (g->of[PART_ZERO] != NO_TENSOR && plan_check_zero(p, g->of[PART_ZERO], e))
         return -1;
     return recode(p, g, to, w, e);
@@ -505,7 +512,7 @@ static int recode_all(struct plan *p, const struct group *g, const struct encodi
 
 static int decode_all(struct plan *p, const struct group *g, enum dtype to, struct err *e)
 {
-    set_fate(p, g, "merged into its weight");
+    set_merged(p, g);
     if (g->of[PART_ZERO] != NO_TENSOR && plan_check_zero(p, g->of[PART_ZERO], e))
         return -1;
     return plan_decode(p, g->of[PART_WEIGHT], g, to, e);
@@ -544,9 +551,8 @@ int plan_quantized(struct plan *p, size_t i, const struct wanted *w, struct err 
             p->stay_name = g->name;
     }
     if (a == ACTION_DROP) {
-        set_fate(p, g, "dropped by a rule");
-        return !weight ? 0 : plan_note(p, arena_printf(&p->mem, e, "dropped %s and what belongs to it (a rule says so)",
-                                                       g->name), e);
+        set_fate(p, g, FATE_DROPPED, NULL);
+        return 0;
     }
     if (!w->to && !w->form && !w->weight_layout && !w->scale_layout && (w->plain == DT_COUNT || a == ACTION_KEEP)) {
         struct out_tensor o = out_same(&p->src->t[i], p->group.part[i]);

@@ -203,7 +203,7 @@ static int add_lines(struct rules *r, const struct preset *p, const char *origin
 int preset_add(struct rules *r, const struct preset *p, struct err *e)
 {
     const struct preset *rest = preset_find("generic");
-    char *origin = arena_printf(&r->mem, e, "preset %s%s%s", p->name, *p->source ? ": " : "", p->source);
+    char *origin = arena_printf(&r->mem, e, "preset %s", p->name);
     if (!origin || add_lines(r, p, origin, e))
         return -1;
     return p == rest || p->line == none ? 0 : add_lines(r, rest, "preset generic", e);

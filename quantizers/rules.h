@@ -31,6 +31,7 @@ struct rule {
     const char *origin;    /* "--include", "rules.txt:3", "preset qwen3" */
     const char *why;       /* of a preset: the reason, or NULL */
     void *regex;
+    bool only_stars;       /* a glob without other wildcards and backslashes */
 };
 /* A line "--NAME VALUE" of a file: an option of the run, for when the command line does not give it. */
 struct rule_option { const char *name, *value, *origin; /* value: NULL when there is none */ };

@@ -144,7 +144,7 @@ Test(plan, rules_choose)
         cr_assert_eq(p.nout, v[i].nout, "%s", v[i].pattern);
         if (v[i].scale)
             cr_assert_eq(output_of(&p, v[i].scale)->as.part, PART_SCALE);
-        cr_assert_eq(p.nnotes, v[i].a == ACTION_DROP);
+        cr_assert_eq(p.fates[FATE_DROPPED], v[i].a == ACTION_DROP);
         plan_free(&p);
         close_image(&s);
     }
@@ -243,7 +243,7 @@ Test(plan, dropping_a_weight_drops_its_scale)
         struct plan p;
         struct err e;
         cr_assert_eq(plan_with(&b, fp8, scheme[i], "a.weight", ACTION_DROP, &p, &s, &e), 0, "%s", e.msg);
-        cr_assert(p.nout == 1 && p.nnotes == 1);
+        cr_assert(p.nout == 1 && p.fates[FATE_DROPPED] == 2 && p.fates[FATE_COPIED] == 1);
         cr_assert_str_eq(p.out[0].t.name, "b");
         plan_free(&p);
         close_image(&s);

@@ -2,6 +2,7 @@
 #include "tests/mk.h"
 
 #include <criterion/criterion.h>
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,28 @@ Test(rules, globs_and_expressions)
         add(&r, v[i].pattern, ACTION_KEEP);
         cr_assert_eq(rules_match(&r, v[i].name) == ACTION_KEEP, v[i].match, "%s, %s", v[i].pattern,
                      v[i].name);
+        rules_free(&r);
+    }
+}
+
+/* The short way for globs of '*' alone agrees with fnmatch. */
+Test(rules, stars)
+{
+    static const char letter[] = {'a', 'b', '*', '.'};
+    enum { LONG = 5, COUNT = 1365 }; /* (4^6 - 1) / 3: all words of up to five letters */
+    static char word[COUNT][LONG + 1];
+    size_t n = 1;
+    for (size_t i = 0; n < COUNT; i++)
+        for (size_t k = 0; k < sizeof letter; k++, n++) {
+            memcpy(word[n], word[i], LONG + 1);
+            word[n][strlen(word[i])] = letter[k];
+        }
+    for (size_t p = 0; p < COUNT; p++) {
+        struct rules r = {0};
+        add(&r, word[p], ACTION_KEEP);
+        for (size_t i = 0; i < COUNT; i += i < 85 ? 1 : 7)
+            cr_assert_eq(rules_match(&r, word[i]) == ACTION_KEEP, !fnmatch(word[p], word[i], 0), "'%s', '%s'", word[p],
+                         word[i]);
         rules_free(&r);
     }
 }
