@@ -1,5 +1,7 @@
 #include "cli/job.h"
 
+#include "formats/names.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,7 +33,8 @@ int job_open(struct job *j, struct err *e)
     if (j->want.plain != DT_COUNT && !j->want.to) /* dequantize: exclude means leave quantized */
         out = ACTION_KEEP, in = ACTION_QUANTIZE;
     if (rules_from(&j->rules, j->c, in, out, j->want.to != NULL, e)
-        || (j->c->spool ? model_open_spooled : model_open)(&j->src, j->input, e))
+        || (j->c->spool ? model_open_spooled : model_open)(&j->src, j->input, e)
+        || names_parse(j->c->names, &j->src.names, e))
         return -1;
     j->want.rules = &j->rules;
     return 0;

@@ -48,6 +48,20 @@ struct model_file {
     uint64_t size;
 };
 
+/* Whose names tensors have, or shall have (names.h). */
+enum name_style { NAMES_SOURCE /* as they are */, NAMES_HF, NAMES_GGUF };
+
+/* What became of names: one sentence each. */
+enum { NAMING_NOTES = 4 };
+struct naming {
+    enum name_style from, to;
+    const char *architecture;  /* as GGUF files call it */
+    bool tied;                 /* the classifier is the embedding, and no tensor of its own */
+    bool factors;              /* a tensor with factors of the rotary embedding was dropped */
+    const char *note[NAMING_NOTES];
+    size_t nnotes;
+};
+
 enum container { CONTAINER_SAFETENSORS, CONTAINER_GGUF, CONTAINER_PACKED, CONTAINER_TORCH };
 
 struct model {
@@ -71,6 +85,8 @@ struct model {
     uint8_t *gguf_head;        /* the memory it is in */
     const char *dir;           /* where config.json and tokenizer files are; NULL when there is no such place */
     const char *config;        /* text of config.json (from dir, else from metadata key octavo.config), or NULL */
+    enum name_style names;          /* what grouping_named() shall call the tensors; set it after opening */
+    struct naming *naming;     /* what it did; NULL: nothing */
     struct stream *stream;     /* the byte stream when !random */
     uint64_t stream_pos;       /* absolute position in it */
     uint64_t stream_end;       /* where it must end at the earliest */
