@@ -1,6 +1,7 @@
 /* octavo quantize: weights to a scheme, in a convention that serving software loads. */
 #include "cli/job.h"
 #include "cli/verbs.h"
+#include "formats/names.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -126,11 +127,14 @@ static int print_rules(const struct rules *r, const struct encoding *to, struct 
 }
 
 /* A second model that this run reads from. */
-static int open_other(const char *path, struct model *m, const char *option, struct err *e)
+static int open_other(const char *path, struct model *m, const char *option, const char *names, struct err *e)
 {
     if (!path)
         return 0;
-    if (model_open(m, path, e))
+    struct grouping g;
+    if (model_open(m, path, e) || names_parse(names, &m->names, e))
+        return -1;
+    if (m->names != NAMES_SOURCE && grouping_named(m, false, &g, e))
         return -1;
     return m->random ? 0 : err_set(e, ERR_USAGE, "%s %s: a pipe or compressed file cannot be read at any offset", option, path);
 }
@@ -171,8 +175,8 @@ int verb_quantize(int argc, char **argv, struct err *e)
     } else if (!n) {
         r = err_set(e, ERR_USAGE, "which model?");
     } else {
-        r = choose(&w, &j.want, &to, &target, e) || open_other(w.source, &better, "--source", e)
-         || open_other(w.activation_scales, &scales, "--activation-scales", e) || job_open(&j, e) ? -1 : 0;
+        r = choose(&w, &j.want, &to, &target, e) || open_other(w.source, &better, "--source", c.names, e)
+         || open_other(w.activation_scales, &scales, "--activation-scales", NULL, e) || job_open(&j, e) ? -1 : 0;
         j.want.better = w.source ? &better : NULL;
         j.want.activations = w.activation_scales ? &scales : NULL;
         r = r || choose_convention(&j.want, e) || job_run(&j, e) ? -1 : 0;

@@ -188,30 +188,39 @@ static int parse_config(struct renaming *r, json_t **config)
     return *config ? 0 : err_prefix(r->e, "%s", r->m->path);
 }
 
-int names_number(struct renaming *r, const char *key, const char *name, uint64_t *x)
+static int key_number(struct renaming *r, const char *key, uint64_t *x)
 {
-    char full[128];
-    *x = 0;
+    char full[128], *end;
     snprintf(full, sizeof full, "%s.%s", r->arch->gguf, key);
-    const char *text = r->from == NAMES_GGUF ? model_meta(r->m, full) : NULL;
-    if (text) {
-        char *end;
-        *x = strtoull(text, &end, 10);
-        return *end || *x > UINT32_MAX
-                   ? err_set(r->e, ERR_INPUT, "%s: key '%s' is %.60s, and one number is needed", r->m->path, full, text)
-                   : 0;
-    }
+    const char *text = model_meta(r->m, full);
+    *x = text ? strtoull(text, &end, 10) : 0;
+    return text && (*end || *x > UINT32_MAX)
+               ? err_set(r->e, ERR_INPUT, "%s: key '%s' is %.60s, and one number is needed", r->m->path, full, text)
+               : 0;
+}
+
+static int config_number(struct renaming *r, const char *name, uint64_t *x)
+{
     json_t *config;
+    int bad = 0;
+    *x = 0;
     if (parse_config(r, &config))
         return -1;
     const json_t *v = member(config, name);
-    int bad = 0;
     if (json_is_integer(v) && json_integer_value(v) > 0 && json_integer_value(v) <= UINT32_MAX)
         *x = (uint64_t)json_integer_value(v);
     else if (v && !json_is_null(v))
         bad = err_set(r->e, ERR_INPUT, "%s: config.json: %s is no count", r->m->path, name);
     json_decref(config);
     return bad;
+}
+
+int names_number(struct renaming *r, const char *key, const char *name, uint64_t *x)
+{
+    const bool gguf = r->from == NAMES_GGUF;
+    if (gguf ? key_number(r, key, x) : config_number(r, name, x))
+        return -1;
+    return *x ? 0 : gguf ? config_number(r, name, x) : key_number(r, key, x);
 }
 
 static int find_arch(struct renaming *r)
@@ -390,7 +399,7 @@ static int rename_all(struct renaming *r, struct grouping *g)
         if (bad)
             return -1;
     }
-    if (names_stack(r) || check_names(r, &by_name) || (g && move_groups(r, g)) || tell(r)) {
+    if (names_stack(r) || check_names(r, &by_name) || move_groups(r, g) || tell(r)) {
         map_free(&by_name);
         return -1;
     }
@@ -427,10 +436,7 @@ static int names_apply(struct model *m, struct grouping *g, struct err *e)
 
 int grouping_named(struct model *m, bool strict, struct grouping *g, struct err *e)
 {
-    const enum name_style from = names_of(m);
-    if (m->names == NAMES_SOURCE || m->naming)
-        return grouping_read(m, strict, g, e);
-    if (from == NAMES_GGUF)
-        return names_apply(m, NULL, e) || grouping_read(m, strict, g, e) ? -1 : 0;
-    return grouping_read(m, strict, g, e) || names_apply(m, g, e) ? -1 : 0;
+    if (grouping_read(m, strict, g, e))
+        return -1;
+    return m->names == NAMES_SOURCE || m->naming ? 0 : names_apply(m, g, e);
 }

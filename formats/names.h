@@ -24,8 +24,7 @@ int names_parse(const char *word, enum name_style *to, struct err *e) MUST_USE;
 enum name_style names_of(const struct model *m);
 
 /* grouping_read() of a model whose tensors get the names that m->names asks for; m->naming tells
- * what was done.  Conventions know Hugging Face's names, so weights and scales are paired before these
- * go, and after they come.  ERR_INPUT naming a tensor that nothing in the table maps, an
+ * what was done.  Weights and scales are paired first, so that both get their names together.  ERR_INPUT naming a tensor that nothing in the table maps, an
  * architecture that is not known or has other values in GGUF, rows or experts that do not fit. */
 int grouping_named(struct model *m, bool strict, struct grouping *g, struct err *e) MUST_USE;
 

@@ -21,7 +21,7 @@ struct stack {
 /* A run: from the tensors of m to a new table. */
 struct renaming {
     struct model *m;
-    const struct grouping *g;            /* NULL: nothing is quantized yet */
+    const struct grouping *g;
     enum name_style from, to;
     const struct name_arch *arch;
     struct naming *done;
@@ -38,7 +38,7 @@ struct renaming {
     struct err *e;
 };
 
-static inline enum part part_of(const struct renaming *r, size_t i) { return r->g ? r->g->part[i] : PART_PLAIN; }
+static inline enum part part_of(const struct renaming *r, size_t i) { return r->g->part[i]; }
 
 /* A number that the model declares: the key {architecture}.KEY of a GGUF, else member of config.json; 0 when there is
  * none, -1 when it is not a number. */

@@ -126,7 +126,7 @@ int names_permute(struct renaming *r, struct tensor *t, size_t i, enum name_kind
 {
     uint64_t heads[2];
     char shape[256];
-    const struct group *g = r->g && grouping_has(r->g, i) ? &r->g->g[r->g->group[i]] : NULL;
+    const struct group *g = grouping_has(r->g, i) ? &r->g->g[r->g->group[i]] : NULL;
     if (!r->arch->permutes)
         return 0;
     if (heads_of(r, heads))
@@ -140,7 +140,7 @@ int names_permute(struct renaming *r, struct tensor *t, size_t i, enum name_kind
     if (r->head_dim && r->head_dim != dim)
         return err_set(r->e, ERR_INPUT, "%s: tensor '%s' %s: %" PRIu64 " rows are not %" PRIu64 " heads of %" PRIu64,
                        r->m->path, t->name, tensor_shape(t, shape), rows, n, r->head_dim);
-    switch (r->g ? follows(r, t, i, rows, dim) : FOLLOWS) {
+    switch (follows(r, t, i, rows, dim)) {
     case STAYS:
         return 0;
     case CANNOT:
