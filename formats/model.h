@@ -1,7 +1,7 @@
 /* A model is a table of tensors plus a way to read their bytes.
  *
  * A safetensors file, a sharded directory, a GGUF file, a packed file, a PyTorch
- * checkpoint and a pipe all become one struct model.  Opening reads headers only.  Everything
+ * checkpoint, a file of llama2.c and a pipe all become one struct model.  Opening reads headers only.  Everything
  * from a header is owned by the model's arena and freed by model_close(). */
 #ifndef OCTAVO_MODEL_H
 #define OCTAVO_MODEL_H
@@ -62,7 +62,7 @@ struct naming {
     size_t nnotes;
 };
 
-enum container { CONTAINER_SAFETENSORS, CONTAINER_GGUF, CONTAINER_PACKED, CONTAINER_TORCH };
+enum container { CONTAINER_SAFETENSORS, CONTAINER_GGUF, CONTAINER_PACKED, CONTAINER_TORCH, CONTAINER_LLAMA2C };
 
 struct model {
     const char *path;          /* as the user wrote it; "-" for standard input */

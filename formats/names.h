@@ -28,4 +28,7 @@ enum name_style names_of(const struct model *m);
  * architecture that is not known or has other values in GGUF, rows or experts that do not fit. */
 int grouping_named(struct model *m, bool strict, struct grouping *g, struct err *e) MUST_USE;
 
+/* How t, rows of heads of 2 * half rows in Hugging Face's order, lies when memory has them in pairs; in the arena. */
+const struct stored *names_pairs(const struct tensor *t, uint64_t half, struct arena *mem, struct err *e);
+
 #endif

@@ -69,19 +69,12 @@ static enum follows follows(const struct renaming *r, const struct tensor *t, si
     }
 }
 
-static bool same_layout(const struct layout *a, const struct layout *b)
-{
-    char x[256], y[256];
-    return !strcmp(layout_print(a, x), layout_print(b, y));
-}
-
 /* Logical row digits, and the order in which memory has them: see names.h. A vector has columns only. */
-static int sentence(const struct renaming *r, bool to_hf, bool vector, uint64_t half, struct stored *st)
+static int sentence(bool pairs, bool vector, uint64_t half, struct stored *st, struct arena *mem, struct err *e)
 {
     const char *fmt = vector ? "r0 c2 c0 c1 | c0=%" PRIu64 " c1=%" PRIu64 : "r2 r0 r1 c0 | r0=%" PRIu64 " r1=%" PRIu64;
-    char *text = arena_printf(&r->m->mem, r->e, fmt, to_hf ? half : (uint64_t)2, to_hf ? (uint64_t)2 : half);
-    st->sentence = text;
-    return text ? layout_parse(&st->layout, text, r->e) : -1;
+    st->sentence = arena_printf(mem, e, fmt, pairs ? half : (uint64_t)2, pairs ? (uint64_t)2 : half);
+    return st->sentence ? layout_parse(&st->layout, st->sentence, e) : -1;
 }
 
 static bool has_elements(enum dtype t)
@@ -90,35 +83,53 @@ static bool has_elements(enum dtype t)
     return d->block_elems == 1 || (d->block_elems == 2 && d->block_bytes == 1);
 }
 
-static int store(struct renaming *r, struct tensor *t, uint64_t half)
+/* pairs: memory has them; else it has halves, and t pairs. */
+static struct stored *lies(const struct tensor *t, bool pairs, uint64_t half, struct arena *mem, struct err *e)
 {
     const struct matrix x = tensor_matrix(t);
+    const struct dtype_info *d = &dtype_table[t->dtype];
     const bool vector = t->rank == 1, elements = has_elements(t->dtype);
-    struct stored *st = arena_alloc(&r->m->mem, sizeof *st, r->e), inverse;
+    struct stored *st = arena_alloc(mem, sizeof *st, e);
     uint64_t bytes;
-    if (!st || sentence(r, r->to == NAMES_HF, vector, half, st))
-        return -1;
-    if (t->stored) {
-        if (sentence(r, r->to != NAMES_HF, vector, half, &inverse))
-            return -1;
-        if (!same_layout(&inverse.layout, &t->stored->layout) || t->stored->repeat[0] != 1
-            || t->stored->repeat[1] != 1)
-            return err_set(r->e, ERR_INPUT,
-                           "%s: tensor '%s' lies as '%s', and the order of its rows would have to change: octavo unpack "
-                           "it first", r->m->path, t->name, t->stored->sentence);
-        t->stored = NULL; /* the one order undoes the other */
-        return 0;
-    }
+    if (!st || sentence(pairs, vector, half, st, mem, e))
+        return NULL;
     st->dtype = elements ? t->dtype : DT_U8;
     st->bytes = !elements;
     st->batch = 1;
     st->rows = x.rows;
-    st->cols = elements ? x.cols : x.cols / dtype_table[t->dtype].block_elems * dtype_table[t->dtype].block_bytes;
+    st->cols = elements ? x.cols : x.cols / d->block_elems * d->block_bytes;
     st->repeat[0] = st->repeat[1] = 1;
-    if (!stored_size(st, &bytes) || bytes != t->size || (vector && !elements))
-        return err_set(r->e, ERR_INPUT, "%s: tensor '%s': the order of its elements cannot be changed in %s",
-                       r->m->path, t->name, dtype_name(t->dtype));
-    t->stored = st;
+    if (stored_size(st, &bytes) && bytes == t->size && (!vector || elements))
+        return st;
+    (void)err_set(e, ERR_INPUT, "tensor '%s': the order of its elements cannot be changed in %s", t->name, d->name);
+    return NULL;
+}
+
+const struct stored *names_pairs(const struct tensor *t, uint64_t half, struct arena *mem, struct err *e)
+{
+    return lies(t, true, half, mem, e);
+}
+
+static bool same_layout(const struct layout *a, const struct layout *b)
+{
+    char x[256], y[256];
+    return !strcmp(layout_print(a, x), layout_print(b, y));
+}
+
+static int store(struct renaming *r, struct tensor *t, uint64_t half)
+{
+    const struct stored *old = t->stored;
+    struct arena *mem = &r->m->mem;
+    struct stored inverse;
+    if (!old)
+        return (t->stored = lies(t, r->to == NAMES_HF, half, mem, r->e)) ? 0 : err_prefix(r->e, "%s", r->m->path);
+    if (sentence(r->to != NAMES_HF, t->rank == 1, half, &inverse, mem, r->e))
+        return -1;
+    if (!same_layout(&inverse.layout, &old->layout) || old->repeat[0] != 1 || old->repeat[1] != 1)
+        return err_set(r->e, ERR_INPUT,
+                       "%s: tensor '%s' lies as '%s', and the order of its rows would have to change: octavo unpack it "
+                       "first", r->m->path, t->name, old->sentence);
+    t->stored = NULL; /* the one order undoes the other */
     return 0;
 }
 

@@ -248,6 +248,62 @@ Test(names_bytes, wrong_heads_are_seen)
     discard(x, n);
 }
 
+/* ---- llama2.c ------------------------------------------------------------------------------------ */
+
+/* A model whose attention is as wide as the rest, in the order of the arrays of a .bin. */
+static size_t list_llama2c(struct one *x, bool shared)
+{
+    enum { W = HEADS * DIM, KV = KEYS * DIM };
+    static const struct { const char *name; uint64_t rows, cols; int heads; } each[] = {
+        {"input_layernorm.weight", 0, W, 0},          {"self_attn.q_proj.weight", W, W, HEADS},
+        {"self_attn.k_proj.weight", KV, W, KEYS},     {"self_attn.v_proj.weight", KV, W, 0},
+        {"self_attn.o_proj.weight", W, W, 0},         {"post_attention_layernorm.weight", 0, W, 0},
+        {"mlp.gate_proj.weight", INNER, W, 0},        {"mlp.down_proj.weight", W, INNER, 0},
+        {"mlp.up_proj.weight", INNER, W, 0},
+    };
+    struct one *p = put(x, "model.embed_tokens.weight", "", -1, WORDS, W, 0);
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++)
+        for (int l = 0; l < LAYERS; l++)
+            p = put(p, each[i].name, "", l, each[i].rows, each[i].cols, each[i].heads);
+    p = put(p, "model.norm.weight", "", -1, 0, W, 0);
+    if (!shared)
+        p = put(p, "lm_head.weight", "", -1, WORDS, W, 0);
+    return (size_t)(p - x);
+}
+
+static struct buf llama2c(const struct one *x, size_t n, bool shared)
+{
+    enum { LENGTH = 7 };
+    const int32_t head[7] = {HEADS * DIM, INNER, LAYERS, HEADS, KEYS, shared ? WORDS : -WORDS, LENGTH};
+    struct buf b = {0};
+    for (int i = 0; i < 7; i++)
+        mk_le(&b, (uint32_t)head[i], 4);
+    for (size_t i = 0; i < n; i++) {
+        put_gguf_data(&b, &x[i], &f32);
+        for (int k = 0; k < LENGTH * DIM && !strcmp(x[i].hf, "model.norm.weight"); k++)
+            mk_le(&b, 0x3f800000, 4); /* two tables of cosines and sines */
+    }
+    return b;
+}
+
+Test(names_bytes, llama2c_has_the_same_digest)
+{
+    for (int shared = 0; shared < 2; shared++) {
+        struct one x[MOST];
+        const size_t n = list_llama2c(x, shared);
+        fill(x, n, &f32, 31);
+        struct buf hf = safetensors(x, n, &f32, metadata[0]), bin = llama2c(x, n, shared);
+        same(&hf, &bin, NAMES_SOURCE, false);
+        same(&hf, &bin, NAMES_HF, false);
+        same(&hf, &bin, NAMES_SOURCE, true);
+        same(&hf, &bin, NAMES_GGUF, false);
+        same(&hf, &bin, NAMES_GGUF, true);
+        buf_free(&hf);
+        buf_free(&bin);
+        discard(x, n);
+    }
+}
+
 /* ---- a classifier that is the embedding --------------------------------------------------------- */
 #define TIED "{\"octavo.config\":\"{\\\"model_type\\\":\\\"qwen3\\\",\\\"tie_word_embeddings\\\":%s}\"}"
 
@@ -299,9 +355,9 @@ Test(names_bytes, a_copy_of_the_embedding_is_dropped)
 /* ---- the real model ------------------------------------------------------------------------------ */
 Test(names_bytes, stories)
 {
-    static const char *const file[] = {"models/stories260K-hf", "models/stories260K.f32.gguf"};
+    static const char *const file[] = {"models/stories260K-hf", "models/stories260K.f32.gguf", "models/stories260K.bin"};
     for (enum name_style s = NAMES_HF; s <= NAMES_GGUF; s++) {
-        uint8_t out[2][32];
+        uint8_t out[3][32];
         for (size_t i = 0; i < sizeof file / sizeof *file; i++) {
             char *path = mk_data(file[i]);
             if (!path)

@@ -77,6 +77,15 @@ absent x.safetensors
 a=$(named hf "$DATA/models/stories260K-hf")
 [ "$a" = "$(named hf "$DATA/models/stories260K.f32.gguf")" ] || fail "the digest of the GGUF to be $a"
 [ "$(named gguf "$DATA/models/stories260K-hf")" = "$(named gguf "$DATA/models/stories260K.f32.gguf")" ] || fail "one digest"
+[ "$a" = "$(named hf "$DATA/models/stories260K.bin")" ] || fail "the digest of the file of llama2.c to be $a"
+[ "$a" = "$(digest_of "$DATA/models/stories260K.bin")" ] || fail "its names to be those of Hugging Face"
+[ "$a" = "$(cat "$DATA/models/stories260K.bin" | octavo digest - | cut -d' ' -f1)" ] || fail "the same from a pipe"
+expect_exit 0 "$OCTAVO" convert "$DATA/models/stories260K.bin" -o stories
+[ "$a" = "$(digest_of stories)" ] || fail "the digest of what was written to be $a"
+grep -q '"num_key_value_heads": 4' stories/config.json || fail "a config.json made of the header"
+valid_json stories/config.json
+octavo convert -q - -o - <"$DATA/models/stories260K.bin" >stories-pipe.safetensors
+[ "$a" = "$(digest_of stories-pipe.safetensors)" ] || fail "the same through pipes"
 expect_exit 0 "$OCTAVO" verify "$DATA/models/stories260K.f32.gguf" "$DATA/models/stories260K-hf" --names hf --require-exact
 expect_exit 0 "$OCTAVO" convert "$DATA/models/stories260K.f32.gguf" --names hf -o stories.safetensors
 [ "$(digest_of stories.safetensors)" = "$a" ] || fail "the digest of what was written to be $a"
