@@ -144,11 +144,10 @@ int deliver_paths(struct job *j, struct err *e)
     const char *out = j->c->output ? j->c->output : "null:";
     const struct convention *c = job_convention(j);
     j->kind = kind_of(out);
-    if (ends(out, ".gguf"))
-        return err_set(e, ERR_USAGE, "%s: this version does not write GGUF", out);
-    if (j->kind != OUT_DIR || j->pack) {
+    if (j->kind != OUT_DIR || j->pack || j->want.gguf) {
         if (j->kind == OUT_DIR)
-            return err_set(e, ERR_USAGE, "a packed model is one file: -o FILE.octp");
+            return err_set(e, ERR_USAGE, "a %s model is one file: -o FILE.%s", j->pack ? "packed" : "GGUF",
+                           j->pack ? "octp" : "gguf");
         if (j->c->resume || j->c->shard_size)
             return err_set(e, ERR_USAGE, "--resume and --shard-size need a directory as output");
         return one_path(j, out, e);

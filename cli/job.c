@@ -222,14 +222,15 @@ int job_run(struct job *j, struct err *e)
                        j->input);
     if (j->verify_packed && j->src.random && check_packed_file(j, e))
         return -1;
-    if (plan_make(&j->plan, &j->src, &j->want, e) || list_outputs(j, e) || deliver_paths(j, e)
-        || deliver_metadata(j, e))
+    if (gguf_choose(j, e) || plan_make(&j->plan, &j->src, &j->want, e) || list_outputs(j, e) || deliver_paths(j, e)
+        || (j->want.gguf ? gguf_check(j, e) || gguf_metadata(j, e) : deliver_metadata(j, e)))
         return -1;
     if (j->pack) {
         j->pack->kv = j->kv;
         j->pack->nkv = j->nkv;
     }
-    if (j->pack ? writer_packed(&j->w, j->t, j->plan.nout, j->path[0], j->pack, e)
+    if (j->want.gguf ? writer_gguf(&j->w, j->t, j->plan.nout, j->path[0], &j->keys, e)
+        : j->pack ? writer_packed(&j->w, j->t, j->plan.nout, j->path[0], j->pack, e)
                 : writer_safetensors(&j->w, j->t, j->plan.nout, j->shard, j->path, j->npaths, j->kv, j->nkv,
                                      j->kind == OUT_PIPE, e))
         return -1;
@@ -251,6 +252,7 @@ void job_close(struct job *j)
     plan_free(&j->plan);
     rules_free(&j->rules);
     model_close(&j->src);
+    gguf_keys_free(&j->keys);
     free(j->config);
     free(j->made);
     buf_free(&j->description);

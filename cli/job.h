@@ -30,6 +30,7 @@ struct job {
     size_t npaths;
     struct meta *kv;
     size_t nkv;
+    struct gguf_keys keys;           /* of a GGUF output */
     char *config;                    /* text of config.json for the output, or NULL (free()) */
     struct buf description;
     double seconds;
@@ -63,6 +64,11 @@ struct journal { char *path; char fingerprint[65]; struct job *j; bool *skip; };
 int journal_open(struct journal *q, struct job *j, struct err *e) MUST_USE;
 int journal_published(void *journal, size_t file, struct err *e);
 void journal_close(struct journal *q, bool done);
+
+/* gguf.c: GGUF as output (j->want.gguf). */
+int gguf_choose(struct job *j, struct err *e) MUST_USE;        /* is it wanted? */
+int gguf_check(const struct job *j, struct err *e) MUST_USE;   /* what has no place in it */
+int gguf_metadata(struct job *j, struct err *e) MUST_USE;      /* j->keys */
 
 /* report.c */
 void report_plan(const struct job *j);

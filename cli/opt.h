@@ -44,6 +44,8 @@ struct common {
     const char *names;       /* --names, or NULL */
     struct opt_list rules;   /* --include, --exclude, --rules in order */
     uint64_t shard_size;
+    const char *container;   /* --container, or NULL: by the name of the output */
+    struct opt_list gguf_metadata;
 };
 void common_init(struct common *c);
 
@@ -71,6 +73,9 @@ void common_init(struct common *c);
     {OPT_FLAG, 'n', "dry-run", NULL, "print the plan and stop", &(c)->dry_run}, \
     {OPT_FLAG, 0, "in-place", NULL, "write into the existing file: faster, not atomic", &(c)->in_place}, \
     {OPT_OFF, 0, "no-sync", NULL, "do not wait for the disk before renaming", &(c)->sync}
+#define OPTS_GGUF(c) \
+    {OPT_STRING, 0, "container", "NAME", "safetensors or gguf; -o FILE.gguf says it too", &(c)->container}, \
+    {OPT_LIST, 0, "gguf-metadata", "FILE", "keys for a GGUF output: of another GGUF file, or a JSON object", &(c)->gguf_metadata}
 #define OPTS_SHARDS(c) \
     {OPT_SIZE, 0, "shard-size", "SIZE", "cut a directory into files of at most this size, such as 5GB", &(c)->shard_size}, \
     {OPT_FLAG, 0, "resume", NULL, "keep finished files of a directory, and go on from them", &(c)->resume}

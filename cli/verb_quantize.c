@@ -159,7 +159,7 @@ int verb_quantize(int argc, char **argv, struct err *e)
         {OPT_STRING, 0, "activations", "WHAT", "what config files say of activations: dynamic, static or none", &w.activations},
         {OPT_STRING, 0, "activation-scales", "FILE", "a safetensors file with the X.input_scale of static activations", &w.activation_scales},
         {OPT_FLAG, 0, "print-rules", NULL, "print the rules of this run, as --rules reads them, and stop", &w.print_rules},
-        OPTS_EXACT(&c), OPTS_NAMES(&c), OPTS_SHARDS(&c), OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
+        OPTS_EXACT(&c), OPTS_GGUF(&c), OPTS_NAMES(&c), OPTS_SHARDS(&c), OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
     const struct usage u = {"quantize", "MODEL", "Weights to a scheme, in a convention that serving software loads.", opt,
                             0, 1};
     int r = opt_parse(&u, argc, argv, &n, e);

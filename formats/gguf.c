@@ -10,6 +10,7 @@
  * The rules are those of ggml's gguf.cpp. */
 #include "formats/gguf.h"
 
+#include "formats/gguf_keys.h"
 #include "formats/jscan.h"
 #include "formats/json.h"
 
@@ -21,11 +22,8 @@
 
 enum {
     HEADER_MAX = 1 << 30,     /* bytes; tokenizers of real models take 20 million */
-    NAME_MAX_BYTES = 63,
-    RANK_MAX = 4,
     TEXT_MAX = 1 << 16,       /* longer strings are kept as "[123456 bytes]" */
     ARRAY_TEXT_MAX = 16,      /* longer arrays as "[32000 strings]" */
-    ALIGNMENT_DEFAULT = 32,
 };
 
 /* ---- tensor types -------------------------------------------------------- */
@@ -48,6 +46,16 @@ static const char *const removed_type[GGML_TYPES] = {
     [4] = "Q4_2",        [5] = "Q4_3",        [31] = "Q4_0_4_4",    [32] = "Q4_0_4_8",
     [33] = "Q4_0_8_8",   [36] = "IQ4_NL_4_4", [37] = "IQ4_NL_4_8",  [38] = "IQ4_NL_8_8",
 };
+
+bool gguf_stores(enum dtype t, uint32_t *type)
+{
+    for (uint32_t id = 0; id < GGML_TYPES; id++)
+        if (ggml_type[id] == t && !removed_type[id]) {
+            *type = id;
+            return true;
+        }
+    return false;
+}
 
 /* ---- bytes --------------------------------------------------------------- */
 
@@ -134,42 +142,27 @@ static int get_name(struct reader *r, const char **name, uint64_t max)
 
 /* ---- values -------------------------------------------------------------- */
 
-enum value_type {
-    VALUE_U8, VALUE_I8, VALUE_U16, VALUE_I16, VALUE_U32, VALUE_I32, VALUE_F32, VALUE_BOOL,
-    VALUE_STRING, VALUE_ARRAY, VALUE_U64, VALUE_I64, VALUE_F64, VALUE_COUNT
-};
-static const struct {
-    const char *name;
-    unsigned bytes;
-} value_type[VALUE_COUNT] = {
-    [VALUE_U8] = {"u8", 1},     [VALUE_I8] = {"i8", 1},     [VALUE_U16] = {"u16", 2},
-    [VALUE_I16] = {"i16", 2},   [VALUE_U32] = {"u32", 4},   [VALUE_I32] = {"i32", 4},
-    [VALUE_F32] = {"f32", 4},   [VALUE_BOOL] = {"bool", 1}, [VALUE_STRING] = {"string", 0},
-    [VALUE_ARRAY] = {"array", 0}, [VALUE_U64] = {"u64", 8}, [VALUE_I64] = {"i64", 8},
-    [VALUE_F64] = {"f64", 8},
-};
-
 /* Appends the next scalar as text. */
-static int put_scalar(struct reader *r, enum value_type type, struct buf *b)
+static int put_scalar(struct reader *r, enum gguf_type type, struct buf *b)
 {
     uint64_t x;
     float f;
     double d;
-    if (get_uint(r, value_type[type].bytes, &x))
+    if (get_uint(r, gguf_type_table[type].bytes, &x))
         return -1;
     const uint32_t x32 = (uint32_t)x;
     switch (type) {
-    case VALUE_I8: return buf_printf(b, r->e, "%d", (int8_t)x);
-    case VALUE_I16: return buf_printf(b, r->e, "%d", (int16_t)x);
-    case VALUE_I32: return buf_printf(b, r->e, "%" PRId32, (int32_t)x);
-    case VALUE_I64: return buf_printf(b, r->e, "%" PRId64, (int64_t)x);
-    case VALUE_F32:
+    case GGUF_I8: return buf_printf(b, r->e, "%d", (int8_t)x);
+    case GGUF_I16: return buf_printf(b, r->e, "%d", (int16_t)x);
+    case GGUF_I32: return buf_printf(b, r->e, "%" PRId32, (int32_t)x);
+    case GGUF_I64: return buf_printf(b, r->e, "%" PRId64, (int64_t)x);
+    case GGUF_F32:
         memcpy(&f, &x32, 4);
         return buf_printf(b, r->e, "%.9g", (double)f);
-    case VALUE_F64:
+    case GGUF_F64:
         memcpy(&d, &x, 8);
         return buf_printf(b, r->e, "%.17g", d);
-    case VALUE_BOOL: /* ggml writes 0 and 1, and reads everything but 0 as true */
+    case GGUF_BOOL: /* ggml writes 0 and 1, and reads everything but 0 as true */
         return buf_puts(b, x ? "true" : "false", r->e);
     default: return buf_printf(b, r->e, "%" PRIu64, x);
     }
@@ -197,15 +190,15 @@ static int put_array(struct reader *r, struct buf *b)
     uint64_t type, count, bytes;
     if (get_uint(r, 4, &type) || get_uint(r, 8, &count))
         return -1;
-    if (type >= VALUE_COUNT || type == VALUE_ARRAY)
+    if (type >= GGUF_TYPES || type == GGUF_ARRAY)
         return fail(r, "array of type %" PRIu64 ", which %s", type,
-                    type == VALUE_ARRAY ? "is an array itself" : "there is not");
+                    type == GGUF_ARRAY ? "is an array itself" : "there is not");
     const bool shown = count <= ARRAY_TEXT_MAX;
-    if (!shown && buf_printf(b, r->e, "[%" PRIu64 " %s%s]", count, value_type[type].name,
-                             type == VALUE_STRING ? "s" : ""))
+    if (!shown && buf_printf(b, r->e, "[%" PRIu64 " %s%s]", count, gguf_type_table[type].name,
+                             type == GGUF_STRING ? "s" : ""))
         return -1;
-    if (!shown && type != VALUE_STRING) {
-        if (!mul_u64(count, value_type[type].bytes, &bytes))
+    if (!shown && type != GGUF_STRING) {
+        if (!mul_u64(count, gguf_type_table[type].bytes, &bytes))
             return fail(r, "an array of %" PRIu64 " elements runs past the end of the file", count);
         if (need(r, bytes))
             return -1;
@@ -219,8 +212,8 @@ static int put_array(struct reader *r, struct buf *b)
         if (shown && i && buf_puts(b, ",", r->e))
             return -1;
         if (!shown ? get_string(r, &at, &n)
-            : type == VALUE_STRING ? put_string(r, true, b)
-                                   : put_scalar(r, (enum value_type)type, b))
+            : type == GGUF_STRING ? put_string(r, true, b)
+                                   : put_scalar(r, (enum gguf_type)type, b))
             return -1;
     }
     return shown ? buf_puts(b, "]", r->e) : 0;
@@ -232,13 +225,13 @@ static int heed(struct reader *r, uint64_t type, const char *value)
     struct gguf_info *const info = r->info;
     const struct {
         const char *key;
-        enum value_type type;
+        enum gguf_type type;
         int64_t *to;
     } heeded[] = {
-        {"general.alignment", VALUE_U32, &info->alignment},
-        {"split.no", VALUE_U16, &info->part},
-        {"split.count", VALUE_U16, &info->parts},
-        {"split.tensors.count", VALUE_I32, &info->tensors},
+        {"general.alignment", GGUF_U32, &info->alignment},
+        {"split.no", GGUF_U16, &info->part},
+        {"split.count", GGUF_U16, &info->parts},
+        {"split.tensors.count", GGUF_I32, &info->tensors},
     };
     size_t i = 0;
     while (i < sizeof heeded / sizeof *heeded && strcmp(r->name, heeded[i].key))
@@ -246,7 +239,7 @@ static int heed(struct reader *r, uint64_t type, const char *value)
     if (i == sizeof heeded / sizeof *heeded)
         return 0;
     if (type != heeded[i].type)
-        return fail(r, "is a %s, not a %s", value_type[type].name, value_type[heeded[i].type].name);
+        return fail(r, "is a %s, not a %s", gguf_type_table[type].name, gguf_type_table[heeded[i].type].name);
     const int64_t x = *heeded[i].to = strtoll(value, NULL, 10);
     if (x < 0)
         return fail(r, "%s is negative", value);
@@ -260,12 +253,12 @@ static int read_value(struct reader *r, struct buf *b)
     uint64_t type;
     if (get_uint(r, 4, &type))
         return -1;
-    if (type >= VALUE_COUNT)
+    if (type >= GGUF_TYPES)
         return fail(r, "there is no value type %" PRIu64, type);
     b->n = 0;
-    if (type == VALUE_STRING ? put_string(r, false, b)
-        : type == VALUE_ARRAY ? put_array(r, b)
-                              : put_scalar(r, (enum value_type)type, b))
+    if (type == GGUF_STRING ? put_string(r, false, b)
+        : type == GGUF_ARRAY ? put_array(r, b)
+                              : put_scalar(r, (enum gguf_type)type, b))
         return -1;
     const char *const value = b->n ? arena_strndup(r->mem, b->s, b->n, r->e) : "";
     if (!value || heed(r, type, value))
@@ -304,11 +297,11 @@ static int read_keys(struct reader *r, uint64_t count)
 
 static int read_shape(struct reader *r, struct tensor *t, uint64_t *elems)
 {
-    uint64_t rank, ne[RANK_MAX], extent = 1;
+    uint64_t rank, ne[GGUF_RANK_MAX], extent = 1;
     if (get_uint(r, 4, &rank))
         return -1;
-    if (rank > RANK_MAX)
-        return fail(r, "%" PRIu64 " dimensions, %d are the most", rank, RANK_MAX);
+    if (rank > GGUF_RANK_MAX)
+        return fail(r, "%" PRIu64 " dimensions, %d are the most", rank, GGUF_RANK_MAX);
     for (unsigned i = 0; i < rank; i++) {
         if (get_uint(r, 8, &ne[i]))
             return -1;
@@ -363,7 +356,7 @@ static int read_tensors(struct reader *r, uint64_t count)
     for (uint64_t i = 0; i < count && !rc; i++) {
         struct tensor t = {.file = r->file};
         r->name = NULL;
-        rc = get_name(r, &t.name, NAME_MAX_BYTES);
+        rc = get_name(r, &t.name, GGUF_NAME_MAX);
         if (rc)
             break;
         r->name = t.name;
@@ -386,7 +379,7 @@ int gguf_read(struct head *h, uint32_t file, struct arena *mem, struct table *t,
     struct reader r = {.h = h, .pos = 4, .mem = mem, .table = t, .file = file, .kind = "file", .info = info,
                        .e = e};
     uint64_t version, tensors, keys;
-    *info = (struct gguf_info){.alignment = ALIGNMENT_DEFAULT, .part = -1, .parts = -1, .tensors = -1};
+    *info = (struct gguf_info){.alignment = GGUF_ALIGNMENT, .part = -1, .parts = -1, .tensors = -1};
     if (head_need(h, 4, e))
         return -1;
     if (memcmp(h->p, "GGUF", 4))

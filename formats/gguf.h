@@ -5,6 +5,14 @@
 
 #include "formats/model.h"
 
+enum {
+    GGUF_NAME_MAX = 63,       /* bytes of a tensor's name (GGML_MAX_NAME, with its NUL, is 64) */
+    GGUF_RANK_MAX = 4,        /* GGML_MAX_DIMS */
+    GGUF_ALIGNMENT = 32,      /* of tensors, where general.alignment does not say otherwise */
+};
+/* ggml's number of a storage type; false when it has none. */
+bool gguf_stores(enum dtype t, uint32_t *type);
+
 /* What a header says beside its tensors; -1 where the key is absent. */
 struct gguf_info {
     uint64_t kv_at, kv_size;  /* where the key/value section lies in the file, in bytes */

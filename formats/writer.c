@@ -80,7 +80,7 @@ static int put_head(struct buf *b, struct place *p, size_t n, const struct meta 
     return 0;
 }
 
-static int allocate(struct writer *w, size_t n, size_t nfiles, struct err *e)
+int writer_allocate(struct writer *w, size_t n, size_t nfiles, struct err *e)
 {
     *w = (struct writer){.nfiles = nfiles, .nslots = n};
     w->file = arena_array(&w->mem, nfiles, sizeof *w->file, e);
@@ -95,7 +95,7 @@ int writer_safetensors(struct writer *w, const struct tensor *t, size_t n, const
                        struct err *e)
 {
     struct place *p = mem_alloc(n, sizeof *p, e);
-    if (allocate(w, n, nfiles, e) || !p)
+    if (writer_allocate(w, n, nfiles, e) || !p)
         goto fail;
     for (size_t i = 0; i < n; i++)
         p[i] = (struct place){&t[i], shard[i], i};
@@ -127,7 +127,7 @@ fail:
 int writer_packed(struct writer *w, struct tensor *t, size_t n, const char *path, const struct packed_info *info,
                   struct err *e)
 {
-    if (allocate(w, n, 1, e)
+    if (writer_allocate(w, n, 1, e)
         || packed_plan(info, t, n, &w->head[0], &w->file[0].size, &w->file[0].tail_size, e)) {
         writer_free(w);
         return -1;

@@ -3,6 +3,7 @@
 #ifndef OCTAVO_WRITER_H
 #define OCTAVO_WRITER_H
 
+#include "formats/gguf_keys.h"
 #include "formats/model.h"
 #include "formats/packed.h"
 #include "formats/sink.h"
@@ -28,8 +29,17 @@ int writer_safetensors(struct writer *w, const struct tensor *t, size_t n, const
 /* One packed file; t[i].off is filled. */
 int writer_packed(struct writer *w, struct tensor *t, size_t n, const char *path, const struct packed_info *info,
                   struct err *e) MUST_USE;
+/* One GGUF file, version 3, general.alignment 32: tensors in the order given, each (the last
+ * one too) padded to the alignment.  ERR_INPUT for what its readers do not take:
+ * names of more than 63 bytes, more than 4 dimensions, no elements, types that
+ * ggml does not have.  keys are copied. */
+int writer_gguf(struct writer *w, const struct tensor *t, size_t n, const char *path, const struct gguf_keys *keys,
+                struct err *e) MUST_USE;
 /* The text of model.safetensors.index.json. */
 int writer_index(const struct writer *w, const struct tensor *t, size_t n, struct buf *text, struct err *e) MUST_USE;
 void writer_free(struct writer *w);
+
+/* For writer*.c: the arrays of a plan. On failure the writer needs writer_free. */
+int writer_allocate(struct writer *w, size_t n, size_t nfiles, struct err *e) MUST_USE;
 
 #endif

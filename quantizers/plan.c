@@ -145,7 +145,10 @@ static int keep_plain(struct plan *p, size_t i, const struct wanted *w, const st
 {
     const struct tensor *t = &p->src->t[i];
     struct out_tensor o = out_same(t, p->group.part[i]);
-    if (dtype_is_safetensors(t->dtype))
+    const bool stays = w->plain == DT_COUNT || (r && r->action == ACTION_KEEP);
+    if (w->gguf && t->rank < 2 && (t->dtype == DT_BF16 || t->dtype == DT_F16))
+        return plan_decode(p, i, NULL, DT_F32, e);
+    if (dtype_is_safetensors(t->dtype) || (w->gguf && dtype_is_block(t->dtype) && stays))
         return plan_copy(p, i, &o, NULL, e);
     /* GGUF blocks have no place in safetensors: FP32 holds their values exactly. */
     const enum dtype to = decoded_type(w, r);

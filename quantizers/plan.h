@@ -134,6 +134,8 @@ struct wanted {
     const struct model *better;           /* random: weights to encode instead of codes that would be rounded again, or NULL */
     bool requantize;                      /* rounding a second time is allowed */
     bool dry_run;                         /* nothing will be written: what would be refused becomes a note */
+    bool gguf;                            /* the output is GGUF: its block types stay, and vectors become F32, which
+                                           * ggml wants of norms and biases */
     const struct target *target;          /* for messages */
     const struct target_form *fit;        /* quantize --target: its row and column multiples are honoured */
     const struct rules *rules;            /* what is quantized (to != NULL), else what is taken */
