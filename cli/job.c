@@ -222,7 +222,8 @@ int job_run(struct job *j, struct err *e)
                        j->input);
     if (j->verify_packed && j->src.random && check_packed_file(j, e))
         return -1;
-    if (gguf_choose(j, e) || plan_make(&j->plan, &j->src, &j->want, e) || list_outputs(j, e) || deliver_paths(j, e)
+    if (gguf_choose(j, e) || names_choose(j, e) || plan_make(&j->plan, &j->src, &j->want, e) || list_outputs(j, e)
+        || names_config_json(j, e) || deliver_paths(j, e)
         || (j->want.gguf ? gguf_check(j, e) || gguf_metadata(j, e) : deliver_metadata(j, e)))
         return -1;
     if (j->pack) {

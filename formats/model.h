@@ -52,12 +52,13 @@ struct model_file {
 enum name_style { NAMES_SOURCE /* as they are */, NAMES_HF, NAMES_GGUF };
 
 /* What became of names: one sentence each. */
-enum { NAMING_NOTES = 4 };
+enum { NAMING_NOTES = 5 };
 struct naming {
     enum name_style from, to;
     const char *architecture;  /* as GGUF files call it */
     bool tied;                 /* the classifier is the embedding, and no tensor of its own */
-    bool factors;              /* a tensor with factors of the rotary embedding was dropped */
+    bool factors;              /* a tensor with factors of the rotary embedding was dropped: */
+    double rope_factor;        /* those of Llama 3's rule with this factor, or 0: not known */
     const char *note[NAMING_NOTES];
     size_t nnotes;
 };

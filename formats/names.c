@@ -153,7 +153,8 @@ static int rename_one(struct renaming *r, size_t i)
                        r->m->path, t.name, title(r->to), r->arch->gguf);
     const char *pattern = r->to == NAMES_GGUF ? row->gguf : row->hf;
     if (row->kind == NAME_DROPPED) {
-        r->done->factors |= !strncmp(t.name, "rope_f", 6);
+        if (!strncmp(t.name, "rope_f", 6) && names_read_factors(r, i))
+            return -1;
         return drop(r, i, row->why);
     }
     if (row->kind == NAME_REFUSED || part_of(r, i) == PART_PIECE)
@@ -182,7 +183,7 @@ static const json_t *member(const json_t *config, const char *name)
     return json_object_get(config, name);
 }
 
-static int parse_config(struct renaming *r, json_t **config)
+int names_config(struct renaming *r, json_t **config)
 {
     *config = config_parse(r->m->config ? r->m->config : "{}", "config.json", r->e);
     return *config ? 0 : err_prefix(r->e, "%s", r->m->path);
@@ -204,7 +205,7 @@ static int config_number(struct renaming *r, const char *name, uint64_t *x)
     json_t *config;
     int bad = 0;
     *x = 0;
-    if (parse_config(r, &config))
+    if (names_config(r, &config))
         return -1;
     const json_t *v = member(config, name);
     if (json_is_integer(v) && json_integer_value(v) > 0 && json_integer_value(v) <= UINT32_MAX)
@@ -227,7 +228,7 @@ static int find_arch(struct renaming *r)
 {
     json_t *config;
     const char *key = model_meta(r->m, "general.architecture");
-    if (parse_config(r, &config))
+    if (names_config(r, &config))
         return -1;
     const char *type = config_string(config, "model_type");
     const char *name = (r->from == NAMES_GGUF && key) || !*type ? key : type;
@@ -251,11 +252,19 @@ static int find_arch(struct renaming *r)
     return bad;
 }
 
+int names_known(const struct model *m, bool *known, struct err *e)
+{
+    struct renaming r = {.m = (struct model *)m, .from = names_of(m), .e = e};
+    const int bad = find_arch(&r);
+    *known = !bad;
+    return bad && e->kind != ERR_INPUT ? -1 : 0;
+}
+
 /* ---- a classifier that is the embedding ---------------------------------------------------------- */
 static int says_tied(struct renaming *r, bool *tied)
 {
     json_t *config;
-    if (parse_config(r, &config))
+    if (names_config(r, &config))
         return -1;
     *tied = json_is_true(member(config, "tie_word_embeddings"));
     json_decref(config);
@@ -331,6 +340,9 @@ static int tell(struct renaming *r)
         && note(r, arena_printf(mem, r->e, "%zu stacks of experts are %s", r->split + r->stacked,
                                 r->split ? "taken apart" : "put together")))
         return -1;
+    if (r->added
+        && note(r, "rope_freqs.weight is made of rope_scaling in config.json"))
+        return -1;
     if (!r->dropped)
         return 0;
     return note(r, arena_printf(mem, r->e, "dropped %s%s: %s", r->dropped_name, r->dropped > 1 ? " and others like it" : "",
@@ -399,7 +411,7 @@ static int rename_all(struct renaming *r, struct grouping *g)
         if (bad)
             return -1;
     }
-    if (names_stack(r) || check_names(r, &by_name) || move_groups(r, g) || tell(r)) {
+    if (names_add_factors(r) || names_stack(r) || check_names(r, &by_name) || move_groups(r, g) || tell(r)) {
         map_free(&by_name);
         return -1;
     }

@@ -23,6 +23,9 @@ int names_parse(const char *word, enum name_style *to, struct err *e) MUST_USE;
  * or blk.N..., else NAMES_HF. */
 enum name_style names_of(const struct model *m);
 
+/* Is there a table for the architecture of m? */
+int names_known(const struct model *m, bool *known, struct err *e) MUST_USE;
+
 /* grouping_read() of a model whose tensors get the names that m->names asks for; m->naming tells
  * what was done.  Weights and scales are paired first, so that both get their names together.  ERR_INPUT naming a tensor that nothing in the table maps, an
  * architecture that is not known or has other values in GGUF, rows or experts that do not fit. */

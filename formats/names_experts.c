@@ -57,8 +57,8 @@ int names_collect(struct renaming *r, size_t i, const char *name, const struct n
     size_t s, expert = strtoul(hit->expert, NULL, 10); /* at most 6 digits */
     if (part_of(r, i) != PART_PLAIN)
         return err_set(r->e, ERR_INPUT,
-                       "%s: tensor '%s': experts that are quantized are not put into one tensor (octavo dequantize, then "
-                       "octavo convert)", r->m->path, t->name);
+                       "%s: tensor '%s': experts that are quantized are not put into one tensor (octavo dequantize into "
+                       "safetensors first)", r->m->path, t->name);
     if (!r->m->random)
         return err_set(r->e, ERR_INPUT,
                        "%s: tensor '%s': experts cannot be put into one tensor as a pipe delivers them (--spool)",

@@ -6,6 +6,8 @@
 #include "formats/names.h"
 #include "formats/names_table.h"
 
+#include <jansson.h>
+
 /* The parts of a name that a pattern found. */
 struct name_match {
     const char *layer, *expert, *rest;   /* in the name; rest: "." and what follows a module, or "" */
@@ -33,7 +35,7 @@ struct renaming {
     struct map stack_of;                 /* name -> stack */
     struct stack *stack;
     size_t nstacks, stack_cap;
-    size_t renamed, permuted, split, stacked, dropped;
+    size_t renamed, permuted, split, stacked, dropped, added;
     const char *dropped_name, *dropped_why;
     struct err *e;
 };
@@ -43,6 +45,14 @@ static inline enum part part_of(const struct renaming *r, size_t i) { return r->
 /* A number that the model declares: the key {architecture}.KEY of a GGUF, else member of config.json; 0 when there is
  * none, -1 when it is not a number. */
 int names_number(struct renaming *r, const char *key, const char *member, uint64_t *x) MUST_USE;
+
+/* The parsed config.json, an empty object when there is none (json_decref). */
+int names_config(struct renaming *r, json_t **config) MUST_USE;
+
+/* Factors of the rotary embedding that config.json has as a rule become a tensor; source tensor i, which holds such
+ * factors, is looked at before it is dropped. */
+int names_add_factors(struct renaming *r) MUST_USE;
+int names_read_factors(struct renaming *r, size_t i) MUST_USE;
 
 /* t is to be source tensor i in the other order of rows, of all heads or of the key heads. */
 int names_permute(struct renaming *r, struct tensor *t, size_t i, enum name_kind kind) MUST_USE;
