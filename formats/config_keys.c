@@ -51,6 +51,7 @@ static const struct { const char *member, *json, *of; } granted[] = {
     {"norm_topk_prob", "true", "qwen3moe"},
     {"norm_topk_prob", "false", "qwen2moe"},
     {"decoder_sparse_step", "1", MOE},
+    {"mlp_only_layers", "[]", MOE},
     {"use_sliding_window", "false", "qwen2 qwen2moe qwen3 qwen3moe"},
 };
 enum { GRANTED = sizeof granted / sizeof *granted };
@@ -81,12 +82,14 @@ bool config_keys_complete(const char *architecture)
 
 /* ---- to keys --------------------------------------------------------------------------------- */
 
-/* Newer files have what belongs to the rotary embedding in an object of its own. */
+/* Newer files have what belongs to the rotary embedding in an object of its own, and one name for the number of experts. */
 static const json_t *find_member(const json_t *config, const char *member)
 {
     const json_t *v = json_object_get(config, member);
     if (!v && !strcmp(member, "rope_theta"))
         v = json_object_get(json_object_get(config, "rope_parameters"), member);
+    if (!v && !strcmp(member, "num_experts"))
+        v = json_object_get(config, "num_local_experts");
     return json_is_null(v) ? NULL : v;
 }
 
