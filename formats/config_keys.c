@@ -239,8 +239,8 @@ static void real_text(float v, char s[32])
         if (strtof(s, NULL) == v)
             break;
     }
-    if (fabsf(v) >= 1 && fabsf(v) < 1e16f)
-        snprintf(s, 32, "%.*f", v == floorf(v) ? 1 : 6, (double)v);
+    if (v == floorf(v) && fabsf(v) < 1e16f)
+        snprintf(s, 32, "%.1f", (double)v);
 }
 
 /* 0 when it is a number, in v; 1 when there is no such key or it is none. */
