@@ -59,7 +59,7 @@ static int lay_out(struct writer *w, const struct tensor *t, size_t n, const str
             return err_set(e, ERR_INPUT, "tensor '%s': the file would be too large", t[i].name);
         pos = round_up(end, GGUF_ALIGNMENT);
     }
-    while (b->n % GGUF_ALIGNMENT)
+    while (n && b->n % GGUF_ALIGNMENT) /* keys alone (a vocabulary) need no padding */
         if (put_le(b, 0, 1, e))
             return -1;
     for (size_t i = 0; i < n; i++)

@@ -141,12 +141,19 @@ static enum dtype decoded_type(const struct wanted *w, const struct rule *r)
     return r && r->action == ACTION_DECODE ? r->dtype : w->plain;
 }
 
+/* Does the run only carry tensors from one container to another? Then what they mean does not matter. */
+static bool only_carries(const struct wanted *w)
+{
+    return !w->to && w->plain == DT_COUNT && !w->form && !w->weight_layout && !w->scale_layout;
+}
+
 static int keep_plain(struct plan *p, size_t i, const struct wanted *w, const struct rule *r, struct err *e)
 {
     const struct tensor *t = &p->src->t[i];
     struct out_tensor o = out_same(t, p->group.part[i]);
     const bool stays = w->plain == DT_COUNT || (r && r->action == ACTION_KEEP);
-    if (w->gguf && t->rank < 2 && (t->dtype == DT_BF16 || t->dtype == DT_F16))
+    const bool as_it_is = p->src->container == CONTAINER_GGUF && only_carries(w);
+    if (w->gguf && t->rank < 2 && (t->dtype == DT_BF16 || t->dtype == DT_F16) && !as_it_is)
         return plan_decode(p, i, NULL, DT_F32, e);
     if (dtype_is_safetensors(t->dtype) || (w->gguf && dtype_is_block(t->dtype) && stays))
         return plan_copy(p, i, &o, NULL, e);
@@ -311,12 +318,6 @@ static int check_ledger(const struct plan *p, struct err *e)
                         p->src->t[i].name);
     free(seen);
     return r;
-}
-
-/* Does the run only carry tensors from one container to another? Then what they mean does not matter. */
-static bool only_carries(const struct wanted *w)
-{
-    return !w->to && w->plain == DT_COUNT && !w->form && !w->weight_layout && !w->scale_layout;
 }
 
 /* What calibration left beside weights that it did not replace is of no use to whoever reads the weights. */

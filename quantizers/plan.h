@@ -135,7 +135,7 @@ struct wanted {
     bool requantize;                      /* rounding a second time is allowed */
     bool dry_run;                         /* nothing will be written: what would be refused becomes a note */
     bool gguf;                            /* the output is GGUF: its block types stay, and vectors become F32, which
-                                           * ggml wants of norms and biases */
+                                           * ggml wants of norms and biases (not when a GGUF source is only carried) */
     const struct target *target;          /* for messages */
     const struct target_form *fit;        /* quantize --target: its row and column multiples are honoured */
     const struct rules *rules;            /* what is quantized (to != NULL), else what is taken */
