@@ -55,7 +55,7 @@ int names_keys(struct job *j, struct err *e)
 {
     struct model *const m = &j->src;
     const char *note;
-    if (!j->c->names && names_of(m) == NAMES_HF
+    if (!j->c->names && names_of(m) == NAMES_HF && m->config
         && plan_note(&j->plan, "there is no table of names for this architecture: tensors keep Hugging Face's, which llama.cpp "
                      "does not load", e))
         return -1;

@@ -254,9 +254,12 @@ static int find_arch(struct renaming *r)
 
 int names_known(const struct model *m, bool *known, struct err *e)
 {
-    struct renaming r = {.m = (struct model *)m, .from = names_of(m), .e = e};
-    const int bad = find_arch(&r);
-    *known = !bad;
+    struct renaming r = {.m = (struct model *)m, .from = NAMES_HF, .e = e};
+    bool hf = false;
+    for (size_t i = 0; !hf && i < m->n; i++)
+        hf = !strncmp(m->t[i].name, "model.", 6) || !strncmp(m->t[i].name, "lm_head.", 8);
+    const int bad = hf && m->config ? find_arch(&r) : 0;
+    *known = r.arch && !bad;
     return bad && e->kind != ERR_INPUT ? -1 : 0;
 }
 

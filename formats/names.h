@@ -23,7 +23,7 @@ int names_parse(const char *word, enum name_style *to, struct err *e) MUST_USE;
  * or blk.N..., else NAMES_HF. */
 enum name_style names_of(const struct model *m);
 
-/* Is there a table for the architecture of m? */
+/* Has m Hugging Face's names and config.json, and is there a table for its architecture? */
 int names_known(const struct model *m, bool *known, struct err *e) MUST_USE;
 
 /* grouping_read() of a model whose tensors get the names that m->names asks for; m->naming tells

@@ -82,7 +82,7 @@ int names_add_factors(struct renaming *r)
 {
     struct rule x;
     uint64_t n = 0;
-    if (!r->arch->permutes || r->from != NAMES_HF || r->to != NAMES_GGUF)
+    if (!r->arch || !r->arch->permutes || r->from != NAMES_HF || r->to != NAMES_GGUF)
         return 0;
     if (read_rule(r, &x, &n))
         return -1;

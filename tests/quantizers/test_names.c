@@ -6,6 +6,7 @@
 #include "tests/oracle.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -350,6 +351,103 @@ Test(names_bytes, a_copy_of_the_embedding_is_dropped)
     }
     cr_assert_eq(tied("true", 0, NAMES_SOURCE, false, &n, &e), 0, "%s", e.msg);
     cr_assert_eq(n, 2u);
+}
+
+/* ---- factors of the rotary embedding ------------------------------------------------------------ */
+
+/* As convert_hf_to_gguf.py computes them, of frequencies. */
+static void llama3(double base, double factor, int n, float *out)
+{
+    for (int i = 0; i < n; i++) {
+        const double freq = 1 / pow(base, 2 * i / (2.0 * n)), wave = 2 * M_PI / freq;
+        const double smooth = (8192 / wave - 1) / (4 - 1);
+        out[i] = (float)(wave < 8192 / 4.0 ? 1 : wave > 8192 / 1.0 ? factor : 1 / ((1 - smooth) / factor + smooth));
+    }
+}
+
+/* A GGUF with factors, as Hugging Face's: what the run says of them. */
+static double recognised(const float *factors, unsigned n, float base)
+{
+    struct model m;
+    struct grouping g;
+    struct err e = {0};
+    struct buf b = gg_head(3, 2, 2);
+    uint32_t bits;
+    memcpy(&bits, &base, 4);
+    gg_key(&b, "general.architecture", 8);
+    gg_str(&b, "llama");
+    gg_key(&b, "llama.rope.freq_base", 6);
+    mk_le(&b, bits, 4);
+    gg_tensor(&b, "token_embd.weight", 2, (uint64_t[]){2, 2}, 0, 0);
+    gg_tensor(&b, "rope_freqs.weight", 1, (uint64_t[]){n}, 0, 32);
+    gg_pad(&b, 32);
+    gg_data(&b, 32);
+    mk_put(&b, factors, n * 4);
+    gg_pad(&b, 32);
+    char *dir = mk_tmpdir(), *path = mk_path(dir, "m.gguf");
+    mk_write(path, b.s, b.n);
+    cr_assert_eq(model_open(&m, path, &e), 0, "%s", e.msg);
+    m.names = NAMES_HF;
+    cr_assert_eq(grouping_named(&m, true, &g, &e), 0, "%s", e.msg);
+    cr_assert(m.n == 1 && m.naming->factors);
+    const double factor = m.naming->rope_factor;
+    model_close(&m);
+    free(path);
+    mk_rmdir(dir);
+    buf_free(&b);
+    return factor;
+}
+
+Test(names_bytes, factors_of_llama_3_are_recognised)
+{
+    float f[64];
+    static const struct { double base, factor; int n; } rule[] = {{5e5, 8, 64}, {5e5, 32, 32}, {1e4, 4, 48}};
+    for (size_t i = 0; i < sizeof rule / sizeof *rule; i++) {
+        const int n = rule[i].n;
+        llama3(rule[i].base, rule[i].factor, n, f);
+        cr_assert_float_eq(recognised(f, (unsigned)n, (float)rule[i].base), rule[i].factor, 0);
+        cr_assert_float_eq(recognised(f, (unsigned)n, (float)rule[i].base * 2), 0, 0, "another base");
+        f[n / 2] *= 1.01f;
+        cr_assert_float_eq(recognised(f, (unsigned)n, (float)rule[i].base), 0, 0, "one of them is another");
+        llama3(rule[i].base, rule[i].factor, n, f);
+        f[n - 1] = NAN;
+        cr_assert_float_eq(recognised(f, (unsigned)n, (float)rule[i].base), 0, 0);
+    }
+    for (int i = 0; i < 64; i++)
+        f[i] = 1;
+    cr_assert_float_eq(recognised(f, 64, 1e4f), 0, 0, "none at all are no rule of Llama 3");
+}
+
+Test(names_bytes, factors_of_llama_3_are_made)
+{
+#define RULE "{\\\"rope_type\\\":\\\"llama3\\\",\\\"factor\\\":8.0,\\\"low_freq_factor\\\":1.0," \
+             "\\\"high_freq_factor\\\":4.0,\\\"original_max_position_embeddings\\\":8192}"
+    const char *meta = "{\"octavo.config\":\"{\\\"model_type\\\":\\\"llama\\\",\\\"num_attention_heads\\\":4,"
+                       "\\\"hidden_size\\\":512,\\\"rope_theta\\\":500000.0,\\\"rope_scaling\\\":" RULE "}\"}";
+    for (int stream = 0; stream < 2; stream++) {
+        struct model m;
+        struct grouping g;
+        struct err e = {0};
+        float want[64], got[64];
+        const struct mk_tensor t = {"model.norm.weight", "F32", "[2]", NULL, 8};
+        struct buf b = mk_safetensors(&t, 1, meta), gz = mk_gzip(b.s, b.n);
+        char *dir = mk_tmpdir(), *path = mk_path(dir, "m");
+        mk_write(path, stream ? gz.s : b.s, stream ? gz.n : b.n);
+        cr_assert_eq(model_open(&m, path, &e), 0, "%s", e.msg);
+        m.names = NAMES_GGUF;
+        cr_assert_eq(grouping_named(&m, true, &g, &e), 0, "%s", e.msg);
+        cr_assert(m.n == 2 && !strcmp(m.t[1].name, "rope_freqs.weight") && m.t[1].rank == 1 && m.t[1].dim[0] == 64);
+        cr_assert_eq(model_read(&m, 1, 0, got, sizeof got, &e), 0, "%s", e.msg);
+        llama3(5e5, 8, 64, want);
+        for (int i = 0; i < 64; i++)
+            cr_assert_float_eq(got[i], want[i], 1e-6, "%d", i);
+        cr_assert_eq(model_finish(&m, &e), 0, "%s", e.msg);
+        model_close(&m);
+        free(path);
+        mk_rmdir(dir);
+        buf_free(&b);
+        buf_free(&gz);
+    }
 }
 
 /* ---- the real model ------------------------------------------------------------------------------ */
