@@ -3,6 +3,8 @@
 #include "quantizers/encode.h"
 #include "quantizers/plan_parts.h"
 
+#include "formats/names.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -359,8 +361,8 @@ static int make_pairs(struct plan *p, struct error_report *r, struct grouping *g
 {
     struct model *b = p->src;
     struct map in_a = {0};
-    if (grouping_expand(a, e) || grouping_expand(b, e) || grouping_read(a, true, ga, e)
-        || grouping_read(b, true, &p->group, e))
+    if (grouping_expand(a, e) || grouping_expand(b, e) || grouping_named(a, true, ga, e)
+        || grouping_named(b, true, &p->group, e))
         return -1;
     r->t = arena_array(&r->mem, b->n, sizeof *r->t, e);
     int bad = !r->t || index_items(a, ga, &in_a, e) || find_pairs(p, r, ga, a, &in_a, rules, lock, e);

@@ -160,11 +160,16 @@ int gguf_metadata(struct job *j, struct err *e)
     const bool own = !found && j->src.container == CONTAINER_GGUF;
     if (own && gguf_keys_carry(k, j->src.gguf_kv, j->src.gguf_kv_size, j->src.gguf_kv_count, e))
         return -1;
+    if (!found && !own && names_keys(j, e))
+        return -1;
     if (!(own && same_types(j))
         && (gguf_keys_u32(k, "general.file_type", file_type(j), e)
             || gguf_keys_u32(k, "general.quantization_version", QUANTIZATION_VERSION, e)))
         return -1;
     if (add_files(j, true, &found, e))
+        return -1;
+    if (!gguf_keys_has(k, "tokenizer.ggml.model")
+        && plan_note(&j->plan, "the GGUF file has no tokenizer, without which llama.cpp runs no text (--gguf-metadata FILE)", e))
         return -1;
     if (gguf_keys_has(k, "general.architecture"))
         return 0;

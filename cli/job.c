@@ -1,5 +1,7 @@
 #include "cli/job.h"
 
+#include "formats/names.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +59,8 @@ int job_open(struct job *j, struct err *e)
     if (j->want.plain != DT_COUNT && !j->want.to) /* dequantize: exclude means leave quantized */
         out = ACTION_KEEP, in = ACTION_QUANTIZE;
     if ((!j->want.rules && rules_from(&j->rules, j->c, in, out, j->want.to != NULL, e))
-        || (j->c->spool ? model_open_spooled : model_open)(&j->src, j->input, e))
+        || (j->c->spool ? model_open_spooled : model_open)(&j->src, j->input, e)
+        || names_parse(j->c->names, &j->src.names, e))
         return -1;
     j->want.rules = &j->rules;
     return 0;
@@ -245,7 +248,8 @@ int job_run(struct job *j, struct err *e)
                        j->input);
     if (j->verify_packed && j->src.random && check_packed_file(j, e))
         return -1;
-    if (gguf_choose(j, e) || plan_make(&j->plan, &j->src, &j->want, e) || list_outputs(j, e) || deliver_paths(j, e)
+    if (gguf_choose(j, e) || names_choose(j, e) || plan_make(&j->plan, &j->src, &j->want, e) || list_outputs(j, e)
+        || names_config_json(j, e) || deliver_paths(j, e)
         || (j->want.gguf ? gguf_check(j, e) || gguf_metadata(j, e) : deliver_metadata(j, e)))
         return -1;
     if (j->pack) {

@@ -73,6 +73,11 @@ int gguf_choose(struct job *j, struct err *e) MUST_USE;        /* is it wanted? 
 int gguf_check(const struct job *j, struct err *e) MUST_USE;   /* what has no place in it */
 int gguf_metadata(struct job *j, struct err *e) MUST_USE;      /* j->keys */
 
+/* names.c */
+int names_choose(struct job *j, struct err *e) MUST_USE;       /* what a GGUF gets when nobody says */
+int names_config_json(struct job *j, struct err *e) MUST_USE;  /* of the keys of a GGUF source, as if it had been there */
+int names_keys(struct job *j, struct err *e) MUST_USE;         /* j->keys of config.json */
+
 /* report.c */
 void report_plan(const struct job *j);
 void report_done(const struct job *j);

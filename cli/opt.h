@@ -41,6 +41,7 @@ struct common {
     uint64_t memory;
     bool dry_run, force, json, resume, spool, in_place, sync, progress, require_exact;
     int quiet, verbose;
+    const char *names;       /* --names, or NULL */
     struct opt_list rules;   /* --include, --exclude, --rules in order */
     uint64_t shard_size;
     const char *container;   /* --container, or NULL: by the name of the output */
@@ -64,6 +65,8 @@ void common_init(struct common *c);
     {OPT_LIST, 0, "include", "PATTERN", "a glob or re:REGEX of tensor names (repeatable, first match wins)", &(c)->rules}, \
     {OPT_LIST, 0, "exclude", "PATTERN", "the opposite (repeatable, first match wins)", &(c)->rules}, \
     {OPT_LIST, 0, "rules", "FILE", "a file of rules, PATTERN = quantize|keep|drop; octavo-rules(5)", &(c)->rules}
+#define OPTS_NAMES(c) \
+    {OPT_STRING, 0, "names", "WHOSE", "names of tensors, and the order that goes with them: hf or gguf", &(c)->names}
 #define OPTS_OUTPUT(c) \
     {OPT_STRING, 'o', "output", "PATH", "file, directory, - for a pipe, null: for nothing", &(c)->output}, \
     {OPT_FLAG, 'f', "force", NULL, "overwrite what is there", &(c)->force}, \

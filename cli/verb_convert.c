@@ -8,8 +8,8 @@ int verb_convert(int argc, char **argv, struct err *e)
     const char *const *in = (const char *const *)argv;
     size_t n;
     common_init(&c);
-    const struct opt opt[] = {OPTS_OUTPUT(&c), OPTS_GGUF(&c), OPTS_SHARDS(&c), OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
-    const struct usage u = {"convert", "MODEL", "From safetensors, shards, GGUF, packed files and pipes to safetensors, shards, GGUF and pipes.",
+    const struct opt opt[] = {OPTS_OUTPUT(&c), OPTS_GGUF(&c), OPTS_NAMES(&c), OPTS_SHARDS(&c), OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
+    const struct usage u = {"convert", "MODEL", "From safetensors, shards, GGUF, llama2.c, packed files and pipes to safetensors, shards, GGUF and pipes.",
                             opt, 1, 1};
     int r = opt_parse(&u, argc, argv, &n, e);
     if (r)

@@ -15,7 +15,7 @@ int verb_dequantize(int argc, char **argv, struct err *e)
     size_t n;
     common_init(&c);
     const struct opt opt[] = {OPTS_OUTPUT(&c), {OPT_STRING, 0, "dtype", "TYPE", "bf16 (default), f16 or f32", &dtype},
-                              OPTS_EXACT(&c), OPTS_GGUF(&c), OPTS_SHARDS(&c), OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
+                              OPTS_EXACT(&c), OPTS_GGUF(&c), OPTS_NAMES(&c), OPTS_SHARDS(&c), OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
     const struct usage u = {"dequantize", "MODEL", "Quantized weights back to floating point; all else stays.", opt, 1, 1};
     int r = opt_parse(&u, argc, argv, &n, e);
     if (r)

@@ -3,15 +3,23 @@
 #include "cli/out.h"
 #include "cli/verbs.h"
 
+#include "formats/names.h"
+#include "quantizers/run.h"
+
 #include <stdlib.h>
 
 static int digest_one(const char *path, const struct common *c, bool tensors, struct err *e)
 {
     struct model m;
+    struct grouping g;
     uint8_t whole[32];
     char hex[65], shape[256];
     if (model_open(&m, path, e))
         return -1;
+    if (names_parse(c->names, &m.names, e) || (m.names != NAMES_SOURCE && grouping_named(&m, false, &g, e))) {
+        model_close(&m);
+        return -1;
+    }
     uint8_t (*d)[32] = mem_alloc(m.n, sizeof *d, e);
     int r = d ? run_digest(&m, c->threads, d, e) || model_digest(&m, (const uint8_t (*)[32])d, NULL, whole, e) ? -1 : 0 : -1;
     for (size_t i = 0; !r && tensors && i < m.n; i++) {
@@ -50,6 +58,7 @@ int verb_digest(int argc, char **argv, struct err *e)
     common_init(&c);
     const struct opt opt[] = {
         {OPT_FLAG, 0, "tensors", NULL, "also a line per tensor: SHA-256 of its bytes, name, type, shape", &tensors},
+        OPTS_NAMES(&c),
         {OPT_THREADS, 'T', "threads", "N", "threads; 0 means one per processor (default)", &c.threads},
         {OPT_FLAG, 0, "json", NULL, "one JSON object per line", &c.json}, {0}};
     const struct usage u = {"digest", "MODEL...", "One number for the contents: the same for file, shards, pipe and packed file.",

@@ -3,7 +3,7 @@
 #include "cli/out.h"
 #include "cli/verbs.h"
 
-#include "formats/convention.h"
+#include "formats/names.h"
 #include "quantizers/rules.h"
 #include "cli/job.h"
 
@@ -188,6 +188,8 @@ static void print_sum(const struct model *m, const struct grouping *g)
     if (g->convention)
         fprintf(stderr, ", %zu quantized (%s, %s)", g->n, g->n ? g->g[0].scheme->name : "-", g->convention->name);
     fputc('\n', stderr);
+    for (size_t i = 0; m->naming && i < m->naming->nnotes; i++)
+        fprintf(stderr, "  %s\n", m->naming->note[i]);
     const char *left = m->container == CONTAINER_TORCH ? model_meta(m, "torch.left_out") : NULL;
     if (left) {
         fprintf(stderr, "  left out: ");
@@ -214,12 +216,10 @@ static int list(struct model *m, const struct common *c, bool tree, bool meta, s
     static const char *const part[PART_COUNT] = {"plain", "weight", "scale", "global", "zero point", "order", "offset",
                                                  "shape", "activation", "left over", "piece"};
     struct grouping g;
-    struct line *l = mem_alloc(m->n, sizeof *l, e);
+    struct line *l = NULL;
     size_t n = 0;
-    if (!l || grouping_read(m, false, &g, e)) {
-        free(l);
+    if (names_parse(c->names, &m->names, e) || grouping_named(m, false, &g, e) || !(l = mem_alloc(m->n, sizeof *l, e)))
         return -1;
-    }
     for (size_t i = 0; i < m->n; i++) {
         rules_note(rules, m->t[i].name);
         if (rules_match(rules, m->t[i].name) == ACTION_DROP)
@@ -277,7 +277,7 @@ int verb_ls(int argc, char **argv, struct err *e)
     common_init(&c);
     const struct opt opt[] = {{OPT_FLAG, 0, "tree", NULL, "one line for tensors that differ only in their numbers", &tree},
                               {OPT_FLAG, 0, "metadata", NULL, "the metadata of the header first", &meta},
-                              OPTS_RULES(&c), OPTS_TALK(&c), {0}};
+                              OPTS_NAMES(&c), OPTS_RULES(&c), OPTS_TALK(&c), {0}};
     const struct usage u = {"ls", "MODEL...", "What is in a model: names, types, shapes, bytes, schemes.", opt, 1, SIZE_MAX};
     int r = opt_parse(&u, argc, argv, &n, e);
     if (r)

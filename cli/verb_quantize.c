@@ -1,6 +1,7 @@
 /* octavo quantize: weights to a scheme, in a convention that serving software loads. */
 #include "cli/job.h"
 #include "cli/verbs.h"
+#include "formats/names.h"
 
 #include "quantizers/presets.h"
 
@@ -216,11 +217,14 @@ static int print_rules(const struct job *j, struct choice *w, struct err *e)
 }
 
 /* A second model that this run reads from. */
-static int open_other(const char *path, struct model *m, const char *option, struct err *e)
+static int open_other(const char *path, struct model *m, const char *option, const char *names, struct err *e)
 {
     if (!path)
         return 0;
-    if (model_open(m, path, e))
+    struct grouping g;
+    if (model_open(m, path, e) || names_parse(names, &m->names, e))
+        return -1;
+    if (m->names != NAMES_SOURCE && grouping_named(m, false, &g, e))
         return -1;
     return m->random ? 0 : err_set(e, ERR_USAGE, "%s %s: a pipe or compressed file cannot be read at any offset", option, path);
 }
@@ -246,7 +250,7 @@ int verb_quantize(int argc, char **argv, struct err *e)
         {OPT_STRING, 0, "activation-scales", "FILE", "a safetensors file with the X.input_scale of static activations", &w.activation_scales},
         {OPT_STRING, 0, "preset", "NAME", "what a family keeps unquantized (default: by model_type); '?' lists them", &w.preset},
         {OPT_FLAG, 0, "print-rules", NULL, "print all that decides the output, as --rules reads it, and stop", &w.print_rules},
-        OPTS_EXACT(&c), OPTS_GGUF(&c), OPTS_SHARDS(&c), OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
+        OPTS_EXACT(&c), OPTS_GGUF(&c), OPTS_NAMES(&c), OPTS_SHARDS(&c), OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
     const struct usage u = {"quantize", "MODEL", "Weights to a scheme, in a convention that serving software loads.", opt,
                             0, 1};
     int r = opt_parse(&u, argc, argv, &n, e);
@@ -266,7 +270,8 @@ int verb_quantize(int argc, char **argv, struct err *e)
     if (!r && !n && !w.print_rules)
         r = err_set(e, ERR_USAGE, "which model?");
     if (!r && n && !(w.print_rules && !strcmp(in[0], "-")))
-        r = open_other(w.source, &better, "--source", e) || open_other(w.activation_scales, &scales, "--activation-scales", e)
+        r = open_other(w.source, &better, "--source", c.names, e)
+         || open_other(w.activation_scales, &scales, "--activation-scales", NULL, e)
          || (w.print_rules ? model_open(&j.src, in[0], e) : job_open(&j, e)) ? -1 : 0;
     j.want.better = w.source ? &better : NULL;
     j.want.activations = w.activation_scales ? &scales : NULL;

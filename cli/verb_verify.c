@@ -3,6 +3,7 @@
 #include "cli/verbs.h"
 
 #include "calibrate/error.h"
+#include "formats/names.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -227,6 +228,12 @@ static int compare(const char *const *in, const struct common *c, const struct l
         model_close(&a);
         return -1;
     }
+    if (names_parse(c->names, &a.names, e)) {
+        model_close(&a);
+        model_close(&b);
+        return -1;
+    }
+    b.names = a.names;
     meter_start(&meter, "verify", c);
     struct run_options opt = {c->threads, NULL, meter_show, &meter};
     int result = rules_from(&rules, c, ACTION_KEEP, ACTION_DROP, false, e) || error_measure(&r, &a, &b, &rules, &opt, e) ? -1 : 0;
@@ -267,7 +274,7 @@ int verb_verify(int argc, char **argv, struct err *e)
         {OPT_REAL, 0, "min-cosine", "X", "fail below this cosine", &l.min_cosine},
         {OPT_REAL, 0, "max-saturated", "N", "fail above this many saturated elements in a tensor", &l.max_saturated},
         {OPT_FLAG, 0, "require-exact", NULL, "fail when any value differs", &c.require_exact},
-        OPTS_RULES(&c), OPTS_THREADS(&c), OPTS_TALK(&c), OPTS_VERBOSE(&c), {0}};
+        OPTS_NAMES(&c), OPTS_RULES(&c), OPTS_THREADS(&c), OPTS_TALK(&c), OPTS_VERBOSE(&c), {0}};
     const struct usage u = {"verify", "REFERENCE MODEL", "How far is MODEL from REFERENCE? Any two formats; exit 1 when a limit is broken.",
                             opt, 2, 2};
     int r = opt_parse(&u, argc, argv, &n, e);

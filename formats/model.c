@@ -3,6 +3,7 @@
 #include "formats/derived.h"
 #include "formats/gguf.h"
 #include "formats/io.h"
+#include "formats/llama2c.h"
 #include "formats/packed.h"
 #include "formats/shards.h"
 #include "formats/stream.h"
@@ -232,6 +233,12 @@ static int read_container(struct model *m, struct head *h, struct table *t, stru
         m->container = CONTAINER_TORCH;
         return torch_read(h, 0, &m->mem, t, e);
     }
+    /* No header of safetensors is that long; nor does one that is shorter matter here. */
+    const bool other = h->p[4] | h->p[5] | h->p[6] | h->p[7];
+    if (other && h->file_size >= LLAMA2C_HEAD && !head_need(h, LLAMA2C_HEAD, e) && llama2c_magic(h->p, h->n)) {
+        m->container = CONTAINER_LLAMA2C;
+        return llama2c_read(h, 0, &m->mem, t, e);
+    }
     m->container = CONTAINER_SAFETENSORS;
     return safetensors_read(h, 0, &m->mem, t, e);
 }
@@ -338,7 +345,7 @@ static int index_names(struct model *m, struct err *e)
 /* Where config.json is: the directory itself, or that of the file if it has one. */
 static int find_config(struct model *m, const char *path, bool is_dir, struct err *e)
 {
-    if (strcmp(path, "-")) {
+    if (strcmp(path, "-") && m->container != CONTAINER_LLAMA2C) { /* whose header says it all */
         const char *const slash = strrchr(path, '/');
         const char *dir;
         if (is_dir)
@@ -532,7 +539,7 @@ static int check_stream_end(const struct model *m, struct err *e)
                        "%s: input ends early, at byte %" PRIu64 " of %" PRIu64
                        ": the end after the last tensor is missing",
                        m->f[0].path, m->stream_pos, end);
-    if (m->container == CONTAINER_SAFETENSORS && m->stream_pos > end)
+    if ((m->container == CONTAINER_SAFETENSORS || m->container == CONTAINER_LLAMA2C) && m->stream_pos > end)
         return err_set(e, ERR_INPUT,
                        "%s: %" PRIu64 " bytes follow the last tensor, which ends at byte %" PRIu64,
                        m->f[0].path, m->stream_pos - end, end);

@@ -1,7 +1,7 @@
 /* A model is a table of tensors plus a way to read their bytes.
  *
  * A safetensors file, a sharded directory, a GGUF file, a packed file, a PyTorch
- * checkpoint and a pipe all become one struct model.  Opening reads headers only.  Everything
+ * checkpoint, a file of llama2.c and a pipe all become one struct model.  Opening reads headers only.  Everything
  * from a header is owned by the model's arena and freed by model_close(). */
 #ifndef OCTAVO_MODEL_H
 #define OCTAVO_MODEL_H
@@ -48,7 +48,22 @@ struct model_file {
     uint64_t size;
 };
 
-enum container { CONTAINER_SAFETENSORS, CONTAINER_GGUF, CONTAINER_PACKED, CONTAINER_TORCH };
+/* Whose names tensors have, or shall have (names.h). */
+enum name_style { NAMES_SOURCE /* as they are */, NAMES_HF, NAMES_GGUF };
+
+/* What became of names: one sentence each. */
+enum { NAMING_NOTES = 5 };
+struct naming {
+    enum name_style from, to;
+    const char *architecture;  /* as GGUF files call it */
+    bool tied;                 /* the classifier is the embedding, and no tensor of its own */
+    bool factors;              /* a tensor with factors of the rotary embedding was dropped: */
+    double rope_factor;        /* those of Llama 3's rule with this factor, or 0: not known */
+    const char *note[NAMING_NOTES];
+    size_t nnotes;
+};
+
+enum container { CONTAINER_SAFETENSORS, CONTAINER_GGUF, CONTAINER_PACKED, CONTAINER_TORCH, CONTAINER_LLAMA2C };
 
 struct model {
     const char *path;          /* as the user wrote it; "-" for standard input */
@@ -73,6 +88,8 @@ struct model {
     uint8_t *gguf_head;        /* the memory it is in */
     const char *dir;           /* where config.json and tokenizer files are; NULL when there is no such place */
     const char *config;        /* text of config.json (from dir, else from metadata key octavo.config), or NULL */
+    enum name_style names;          /* what grouping_named() shall call the tensors; set it after opening */
+    struct naming *naming;     /* what it did; NULL: nothing */
     struct stream *stream;     /* the byte stream when !random */
     uint64_t stream_pos;       /* absolute position in it */
     uint64_t stream_end;       /* where it must end at the earliest */

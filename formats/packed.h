@@ -26,6 +26,7 @@ struct stored {
     uint64_t batch, rows, cols;   /* as it lies, without padding */
     uint64_t batch_bytes;         /* from one matrix to the next */
     uint32_t repeat[2];
+    bool bytes;                   /* rows of whole blocks, as bytes: cols and the layout's columns count them */
 };
 /* Fills batch_bytes; false when sizes overflow or 8-bit bytes do not suffice. */
 bool stored_size(struct stored *s, uint64_t *bytes);

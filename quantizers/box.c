@@ -33,6 +33,12 @@ uint64_t row_bytes(enum dtype t, uint64_t cols)
     return ceil_div(cols, d->block_elems) * d->block_bytes;
 }
 
+const struct stored *grain_of(const struct tensor *t)
+{
+    const struct stored *s = t->stored;
+    return s && (s->bytes || s->dtype == t->dtype) && s->repeat[0] == 1 && s->repeat[1] == 1 ? s : NULL;
+}
+
 /* ---- reading --------------------------------------------------------------- */
 static int raw_read(const struct source *s, uint64_t off, void *p, size_t n, struct err *e)
 {
@@ -141,7 +147,11 @@ static int read_repeated(const struct source *s, const struct stored *st, const 
 static int stored_box(const struct tensor *t, const struct view *v, const struct box *b, struct box *out, struct err *e)
 {
     *out = *b;
-    if (v->packing == PACK_PLAIN)
+    if (t->stored->bytes) {
+        out->col = view_row_bytes(v, b->col);
+        out->cols = view_row_bytes(v, b->cols);
+    }
+    if (v->packing == PACK_PLAIN || t->stored->bytes)
         return 0;
     const uint64_t unit = dtype_table[t->dtype].block_bytes;
     out->col = view_row_bytes(v, b->col) / unit;
@@ -207,7 +217,7 @@ int box_read(const struct source *s, const struct box *b, void *dst, size_t stri
         return read_plain(s, v, b, dst, stride, e);
     if (stored_box(t, v, b, &units, e))
         return -1;
-    if (t->stored->dtype == t->dtype && t->stored->repeat[0] == 1 && t->stored->repeat[1] == 1)
+    if (grain_of(t))
         return read_stored(s, t->stored, &units, dst, stride, tmp, e);
     return read_repeated(s, t->stored, &units, dst, stride, tmp, e);
 }
@@ -275,6 +285,8 @@ int box_write(const struct drain *d, const struct box *b, const void *src, size_
 
 uint64_t box_pieces(const struct stored *s, const struct matrix *m, const struct box *b)
 {
+    if (s && s->bytes)
+        return layout_run_count(&s->layout, s->rows, s->cols, b->row, b->rows, 0, s->cols);
     if (s)
         return layout_run_count(&s->layout, s->rows, s->cols, b->row, b->rows, b->col, b->cols);
     return b->cols == m->cols ? 1 : b->rows;

@@ -36,6 +36,8 @@ uint64_t row_bytes(enum dtype t, uint64_t cols);
 
 /* A plain tensor [.., K, N] as what it is to a view of it as [.., N, K]: a layout. */
 struct stored box_turned(const struct view *v);
+/* The layout that boxes of t must respect: NULL when t is plain, or so small (repeated scales) that it is read whole. */
+const struct stored *grain_of(const struct tensor *t);
 /* Reads box b (of the view's matrix) as row-major elements of the view, rows stride
  * bytes apart.  From a stream without held bytes only boxes that are one
  * contiguous piece, in order. */

@@ -86,12 +86,6 @@ int op_cut(struct op *op, const struct grain *g, struct err *e)
     return 0;
 }
 
-const struct stored *grain_of(const struct tensor *t)
-{
-    const struct stored *s = t->stored;
-    return s && s->dtype == t->dtype && s->repeat[0] == 1 && s->repeat[1] == 1 ? s : NULL;
-}
-
 struct box op_box(const struct op *op, uint64_t i)
 {
     uint64_t nc = ceil_div(op->m.cols, op->box_cols), nr = ceil_div(op->m.rows, op->box_rows);

@@ -1,6 +1,8 @@
 #include "quantizers/plan_parts.h"
 #include "quantizers/strided.h"
 
+#include "formats/names.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -352,7 +354,7 @@ static int any_tensor(struct plan *p, size_t i, const struct wanted *w, struct e
 int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct err *e)
 {
     *p = (struct plan){.src = src};
-    if ((!only_carries(w) && grouping_expand(src, e)) || grouping_read(src, true, &p->group, e)
+    if ((!only_carries(w) && grouping_expand(src, e)) || grouping_named(src, true, &p->group, e)
         || !(p->said = arena_array(&p->mem, src->n + 1, sizeof *p->said, e)))
         goto fail;
     if ((w->form || w->weight_layout || w->scale_layout) && !p->group.n) {
@@ -363,6 +365,9 @@ int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct 
     const char *const left = src->container == CONTAINER_TORCH ? model_meta(src, "torch.left_out") : NULL;
     if (left && plan_note(p, arena_printf(&p->mem, e, "left out: %s", left), e))
         goto fail;
+    for (size_t i = 0; src->naming && i < src->naming->nnotes; i++)
+        if (plan_note(p, src->naming->note[i], e))
+            goto fail;
     for (size_t i = 0; i < src->n; i++)
         if (any_tensor(p, i, w, e))
             goto fail;

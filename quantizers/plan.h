@@ -177,8 +177,6 @@ struct grain {
     const struct stored *from, *to;
     bool stream;                   /* in[0] comes from a pipe, box by box: full rows only */
 };
-/* The layout that boxes of t must respect: NULL when t is plain, or so small (repeated scales) that it is read whole. */
-const struct stored *grain_of(const struct tensor *t);
 /* Cuts op->m into boxes of a few MiB with few reads and writes each. */
 int op_cut(struct op *op, const struct grain *g, struct err *e) MUST_USE;
 /* Box i of an op, counted row of boxes by row of boxes. */

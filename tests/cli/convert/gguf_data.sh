@@ -10,4 +10,4 @@ for f in "$DATA"/gguf-conformance/accept/*data*.gguf; do # every type that ggml 
     same_digest "$f" x.gguf
 done
 octavo convert -q "$DATA"/models/stories260K-hf -o hf.gguf
-same_digest "$DATA"/models/stories260K-hf hf.gguf
+same_digest "$DATA"/models/stories260K.f32.gguf hf.gguf

@@ -1,5 +1,14 @@
 # Weights as blocks of a GGUF file: which, how, and what is carried without rounding.
 . "$ROOT/tests/cli/lib.sh"
+# Under the names of the source; names.sh has the others.
+octavo() {
+    _verb=$1
+    shift
+    case $_verb in
+    quantize | convert) "$OCTAVO" $_verb --names hf "$@" ;;
+    *) "$OCTAVO" $_verb "$@" ;;
+    esac
+}
 types() { octavo ls -q --json "$1" | sed 's/^{"name":"\([^"]*\)","dtype":"\([^"]*\)".*/\2 \1/' | sort; }
 
 # Q8_0 is the default; rows that 32 does not divide stay, with a note, vectors are F32.
@@ -20,7 +29,7 @@ file_type() {
 }
 [ "$(file_type q8.gguf)" = " 4 7" ] || fail "file_type 7, a u32"
 [ "$(file_type mx.gguf)" = " 4 38" ] || fail "file_type 38"
-refused 3 quantize "$MODEL" -o x.gguf --include '*down_proj*'
+refused 3 quantize "$MODEL" --names hf -o x.gguf --include '*down_proj*'
 expect_err "down_proj" "columns"
 # Rules mix types; another rule for E8M0 is taken, and for Q8_0 there is one only.
 echo '*.self_attn.* = mxfp4' >rules
@@ -87,10 +96,10 @@ types i8.gguf | grep -q '^Q8_0 ' || fail "codes in groups of 32 as Q8_0"
 expect_exit 0 "$OCTAVO" verify --require-exact i8 i8.gguf
 # What would be rounded twice is not, unless allowed.
 octavo quantize -q "$MODEL" --scheme fp8-channel -o f8
-refused 3 quantize f8 -o x.gguf
+refused 3 quantize f8 --names hf -o x.gguf
 expect_err "down_proj" "PATTERN = bf16"
 echo '*down_proj* = bf16' >rules
-refused 3 quantize f8 --rules rules -o x.gguf
+refused 3 quantize f8 --names hf --rules rules -o x.gguf
 expect_err "second time"
 octavo quantize -q f8 --rules rules --source "$MODEL" -o s.gguf
 octavo convert -q s.gguf --exclude '*down_proj*' -o a.gguf
