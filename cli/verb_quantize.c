@@ -217,13 +217,14 @@ static int print_rules(const struct job *j, struct choice *w, struct err *e)
 }
 
 /* A second model that this run reads from. */
-static int open_other(const char *path, struct model *m, const char *option, const char *names, struct err *e)
+static int open_other(const char *path, struct model *m, const char *option, enum name_style names, struct err *e)
 {
     if (!path)
         return 0;
     struct grouping g;
-    if (model_open(m, path, e) || names_parse(names, &m->names, e))
+    if (model_open(m, path, e))
         return -1;
+    m->names = names;
     if (m->names != NAMES_SOURCE && grouping_named(m, false, &g, e))
         return -1;
     return m->random ? 0 : err_set(e, ERR_USAGE, "%s %s: a pipe or compressed file cannot be read at any offset", option, path);
@@ -270,9 +271,9 @@ int verb_quantize(int argc, char **argv, struct err *e)
     if (!r && !n && !w.print_rules)
         r = err_set(e, ERR_USAGE, "which model?");
     if (!r && n && !(w.print_rules && !strcmp(in[0], "-")))
-        r = open_other(w.source, &better, "--source", c.names, e)
-         || open_other(w.activation_scales, &scales, "--activation-scales", NULL, e)
-         || (w.print_rules ? model_open(&j.src, in[0], e) : job_open(&j, e)) ? -1 : 0;
+        r = (w.print_rules ? model_open(&j.src, in[0], e) : job_open(&j, e)) || names_choose(&j, e)
+         || open_other(w.source, &better, "--source", j.src.names, e)
+         || open_other(w.activation_scales, &scales, "--activation-scales", NAMES_SOURCE, e) ? -1 : 0;
     j.want.better = w.source ? &better : NULL;
     j.want.activations = w.activation_scales ? &scales : NULL;
     r = r || add_defaults(&w, &j, e) || choose_convention(&j.want, e) ? -1 : 0;

@@ -51,9 +51,17 @@ struct model_file {
 /* Whose names tensors have, or shall have (names.h). */
 enum name_style { NAMES_SOURCE /* as they are */, NAMES_HF, NAMES_GGUF };
 
+/* A tensor as the files have it, and the tensors t[now], t[now + 1], ... that it is, or is a part of. */
+struct named {
+    const char *was;           /* NULL: it was derived itself */
+    const char *dropped;       /* why, or NULL */
+    size_t now, count;
+};
 /* What became of names: one sentence each. */
 enum { NAMING_NOTES = 5 };
 struct naming {
+    struct named *tensor;      /* in the order of the files */
+    size_t n;
     enum name_style from, to;
     const char *architecture;  /* as GGUF files call it */
     bool tied;                 /* the classifier is the embedding, and no tensor of its own */

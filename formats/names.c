@@ -120,10 +120,7 @@ static int drop(struct renaming *r, size_t i, const char *why)
     if (part_of(r, i) != PART_PLAIN)
         return err_set(r->e, ERR_INPUT, "%s: tensor '%s' belongs to a quantized weight, and has no place in %s names",
                        r->m->path, r->m->t[i].name, title(r->to));
-    if (!r->dropped++) {
-        r->dropped_name = r->m->t[i].name;
-        r->dropped_why = why;
-    }
+    r->done->tensor[i].dropped = why;
     return 0;
 }
 
@@ -346,10 +343,7 @@ static int tell(struct renaming *r)
     if (r->added
         && note(r, "rope_freqs.weight is made of rope_scaling in config.json"))
         return -1;
-    if (!r->dropped)
-        return 0;
-    return note(r, arena_printf(mem, r->e, "dropped %s%s: %s", r->dropped_name, r->dropped > 1 ? " and others like it" : "",
-                                r->dropped_why));
+    return 0;
 }
 
 static int check_names(struct renaming *r, struct map *by_name)
@@ -398,9 +392,14 @@ static int rename_all(struct renaming *r, struct grouping *g)
     size_t copy;
     struct map by_name = {0};
     r->moved = mem_alloc(r->m->n, sizeof *r->moved, r->e);
-    if (!r->moved || find_copy(r, &copy) || (r->from != r->to && find_arch(r)))
+    r->done->tensor = arena_array(&r->m->mem, r->m->n + 1, sizeof *r->done->tensor, r->e);
+    r->done->n = r->m->n;
+    if (!r->moved || !r->done->tensor || find_copy(r, &copy) || (r->from != r->to && find_arch(r)))
         return -1;
     for (size_t i = 0; i < r->m->n; i++) {
+        struct named *x = &r->done->tensor[i];
+        x->was = r->m->t[i].derived ? NULL : r->m->t[i].name;
+        x->now = r->n;
         r->moved[i] = NO_TENSOR;
         int bad;
         if (i == copy) {
@@ -413,6 +412,11 @@ static int rename_all(struct renaming *r, struct grouping *g)
         }
         if (bad)
             return -1;
+        x->count = r->n - x->now;
+        if (r->moved[i] != NO_TENSOR) { /* not a stack that was taken apart */
+            x->now = r->moved[i];
+            x->count = 1;
+        }
     }
     if (names_add_factors(r) || names_stack(r) || check_names(r, &by_name) || move_groups(r, g) || tell(r)) {
         map_free(&by_name);

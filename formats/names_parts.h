@@ -35,8 +35,7 @@ struct renaming {
     struct map stack_of;                 /* name -> stack */
     struct stack *stack;
     size_t nstacks, stack_cap;
-    size_t renamed, permuted, split, stacked, dropped, added;
-    const char *dropped_name, *dropped_why;
+    size_t renamed, permuted, split, stacked, added;
     struct err *e;
 };
 

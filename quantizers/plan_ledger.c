@@ -98,28 +98,59 @@ static size_t weight_of(const struct plan *p, size_t i)
     return grouping_has(g, i) && !grouping_cache(g, i) ? g->g[g->group[i]].of[PART_WEIGHT] : i;
 }
 
+/* What became of tensor i of the plan's source. */
+static int make_entry(const struct plan *p, const struct wanted *w, const struct reads *r, const enum fate *fate, size_t i,
+                      struct entry *x, struct err *e)
+{
+    const struct tensor *t = &p->src->t[i];
+    *x = (struct entry){t->name, fate[i], p->said[i].why, rules_find(w->rules, rule_name(p, i)), r->out + r->first[i],
+                        r->first[i + 1] - r->first[i]};
+    if (!x->fate)
+        x->fate = p->said[i].fate;
+    if (!x->fate)
+        return err_set(e, ERR_INPUT, "%s: tensor '%s' would be lost: nothing in the plan takes it", p->src->path, t->name);
+    if (x->fate == FATE_MERGED && !x->nout) {
+        const size_t weight = weight_of(p, i);
+        x->out = r->out + r->first[weight];
+        x->nout = r->first[weight + 1] - r->first[weight];
+    }
+    if (x->fate == FATE_MERGED && !x->why)
+        x->why = "into its weight";
+    if (x->fate == FATE_DROPPED && !x->why && x->rule)
+        x->why = x->rule->why;
+    if (p->said[i].fate && x->fate != FATE_MERGED && x->fate != FATE_DROPPED)
+        x->why = NULL; /* it was said for when no op takes it */
+    return 0;
+}
+
+/* The same of a tensor that got another name, or several, or became part of a stack. */
+static void rename_entry(const struct plan *p, const struct reads *r, const struct named *n, struct entry *x)
+{
+    if (n->dropped)
+        *x = (struct entry){.fate = FATE_DROPPED, .why = n->dropped};
+    else if (n->count > 1)
+        x->nout = r->first[n->now + n->count] - r->first[n->now];
+    else if (p->src->t[n->now].derived && x->fate != FATE_DROPPED)
+        x->fate = FATE_MERGED, x->why = "into a stack";
+    x->name = n->was;
+}
+
 static int add_tensors(struct plan *p, const struct wanted *w, const struct reads *r, const enum fate *fate, struct err *e)
 {
+    const struct naming *names = p->src->naming;
+    struct entry x = {0};
     for (size_t i = 0; i < p->src->n; i++) {
-        const struct tensor *t = &p->src->t[i];
-        struct entry x = {t->name, fate[i], p->said[i].why, rules_find(w->rules, rule_name(p, i)), r->out + r->first[i],
-                          r->first[i + 1] - r->first[i]};
-        if (!x.fate)
-            x.fate = p->said[i].fate;
-        if (!x.fate)
-            return err_set(e, ERR_INPUT, "%s: tensor '%s' would be lost: nothing in the plan takes it", p->src->path, t->name);
-        if (x.fate == FATE_MERGED && !x.nout) {
-            const size_t weight = weight_of(p, i);
-            x.out = r->out + r->first[weight];
-            x.nout = r->first[weight + 1] - r->first[weight];
-        }
-        if (x.fate == FATE_MERGED && !x.why)
-            x.why = "into its weight";
-        if (x.fate == FATE_DROPPED && !x.why && x.rule)
-            x.why = x.rule->why;
-        if (p->said[i].fate && x.fate != FATE_MERGED && x.fate != FATE_DROPPED)
-            x.why = NULL; /* it was said for when no op takes it */
-        if (!t->derived)
+        if (make_entry(p, w, r, fate, i, &x, e))
+            return -1;
+        if (!names && !p->src->t[i].derived)
+            add_entry(p, &x);
+    }
+    for (size_t i = 0; names && i < names->n; i++) {
+        const struct named *n = &names->tensor[i];
+        if (!n->dropped && make_entry(p, w, r, fate, n->now, &x, e))
+            return -1;
+        rename_entry(p, r, n, &x);
+        if (n->was)
             add_entry(p, &x);
     }
     return 0;
@@ -211,7 +242,7 @@ int plan_ledger(struct plan *p, const struct wanted *w, struct err *e)
 {
     struct reads r = {0};
     enum fate *fate = mem_alloc(p->src->n + 1, sizeof *fate, e);
-    p->ledger = arena_array(&p->mem, p->src->n + p->src->npieces + 1, sizeof *p->ledger, e);
+    p->ledger = arena_array(&p->mem, (p->src->naming ? p->src->naming->n : p->src->n) + p->src->npieces + 1, sizeof *p->ledger, e);
     int bad = !fate || !p->ledger || collect(p, &r, e);
     if (!bad)
         set_fates(p, fate);

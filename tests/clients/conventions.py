@@ -55,7 +55,7 @@ class Case:
         octavo(
             "quantize", source, "--scheme", scheme, "--convention", convention, "-o", self.folder, *options
         )
-        for kind in DTYPES:
+        for kind in DTYPES | ct_kinds(self):
             octavo("dequantize", self.folder, "--dtype", kind, "-o", self.plain(kind))
 
     def plain(self, kind):
@@ -144,6 +144,8 @@ def fp8_converter(case):
 def ct_kinds(case):
     """The types in which compressed-tensors gives the product: it multiplies in that of the scales, and FP4
     is BF16 with a second-level scale there."""
+    if case.scheme == "q8_0":
+        return {"f16": torch.float16}
     bf16 = case.scheme == "nvfp4" or "-bf16-" in case.scheme
     return {k: t for k, t in DTYPES.items() if t == torch.bfloat16 or not bf16}
 
@@ -387,6 +389,8 @@ def pairs():
     """(scheme, convention) that the program takes: exit 2 means that there is no place."""
     for scheme in names("--scheme"):
         for convention in names("--convention"):
+            if convention == "gguf":
+                continue  # a container of its own: gguf_read.py
             status, _, err = run("quantize", SAMPLE, "--scheme", scheme, "--convention", convention, "-n")
             if status == 0:
                 yield scheme, convention

@@ -247,7 +247,7 @@ def quantized_by_octavo():
     ):
         with story(f"GGUF in {scheme}"):
             file, to = path("gguf", f"{scheme}.gguf"), path("gguf", f"{scheme}.dequantized.safetensors")
-            octavo("quantize", SAMPLE, "--scheme", scheme, "-o", file)
+            octavo("quantize", SAMPLE, "--scheme", scheme, "--names", "hf", "-o", file)
             octavo("dequantize", file, "--dtype", "f32", "-o", to)
             check(f"GGUF in {scheme}, decoded by gguf-py and by Octavo", same_tensors(file, read(to)))
             reader, source = gguf.GGUFReader(file), read(SAMPLE)

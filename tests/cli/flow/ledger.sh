@@ -87,3 +87,17 @@ expect_exit 0 "$OCTAVO" quantize b -n
 expect_out "44 tensors for the prediction of further tokens (MTP, 'model.layers.3." "32 mapped, 12 copied, 0 merged, 0 dropped"
 expect_exit 0 "$OCTAVO" dequantize m -o null:
 expect_err "76 tensors for the prediction of further tokens" "32 mapped, 12 copied, 32 merged, 0 dropped"
+
+# Other names: tensors as the files have them, those that become one and that become several among them.
+octavo dequantize -q m -o floats
+sums 135 convert floats -n --container gguf -o -
+grep -q '"name":"model.layers.1.mlp.experts.7.up_proj.weight","fate":"merged","outputs":\["blk.1.ffn_up_exps.weight"\].*"reason":"into a stack"' out ||
+    fail "an expert to become part of a stack"
+octavo convert -q floats -o floats.gguf
+sums 72 convert floats.gguf -n --names hf
+grep '"name":"blk.1.ffn_up_exps.weight"' out | grep -o 'model.layers.1.mlp.experts.[0-7].up_proj.weight' | sort -u >of
+[ "$(wc -l <of)" -eq 8 ] || fail "a stack to become eight experts"
+if [ -n "$DATA" ]; then # 48 tensors, the head being a copy of the embedding
+    sums 48 convert "$DATA/models/stories260K-hf" -n --container gguf -o -
+    grep -q '"name":"lm_head.weight","fate":"dropped","outputs":\[\].*tie_word_embeddings' out || fail "the head to be dropped"
+fi

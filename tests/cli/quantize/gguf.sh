@@ -109,3 +109,10 @@ octavo quantize -q f8 --rules rules --allow-requantize -o twice.gguf
 expect_exit 0 "$OCTAVO" verify "$MODEL" twice.gguf --min-sqnr 25
 
 writer_manners quantize "$MODEL" n.gguf --container gguf
+# The source of what would be rounded twice has the names of its kind, whatever those of the output are.
+echo '*ffn_down* = bf16' >rules
+"$OCTAVO" quantize -q f8 --source "$MODEL" --rules rules -o named.gguf || fail "a source with other names"
+"$OCTAVO" quantize -q "$MODEL" -o all.gguf
+"$OCTAVO" convert -q named.gguf --exclude '*ffn_down*' -o a2.gguf
+"$OCTAVO" convert -q all.gguf --exclude '*ffn_down*' -o b2.gguf
+same_digest a2.gguf b2.gguf
