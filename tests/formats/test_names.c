@@ -384,7 +384,7 @@ Test(names, heads_that_do_not_fit_are_refused)
 }
 
 /* ---- what is dropped ---------------------------------------------------------------------------- */
-Test(names, what_one_side_computes_is_dropped_with_a_note)
+Test(names, what_one_side_computes_is_dropped_for_a_reason)
 {
     struct hand h;
     model(&h, "token_embd.weight F32 8,4;rope_freqs.weight F32 4", NULL, "llama");
@@ -392,11 +392,14 @@ Test(names, what_one_side_computes_is_dropped_with_a_note)
     name(&h, NAMES_HF);
     cr_assert_eq(h.m.n, 1u);
     cr_assert(h.m.naming->factors);
-    cr_assert_eq(h.m.naming->nnotes, 2u);
-    cr_assert(strstr(h.m.naming->note[1], "rope_freqs.weight") && strstr(h.m.naming->note[1], "rope_scaling"));
+    cr_assert_eq(h.m.naming->n, 2u);
+    const struct named *x = h.m.naming->tensor;
+    cr_assert(!strcmp(x[0].was, "token_embd.weight") && !x[0].dropped && x[0].now == 0 && x[0].count == 1);
+    cr_assert(!strcmp(x[1].was, "rope_freqs.weight") && strstr(x[1].dropped, "rope_scaling") && !x[1].count);
     drop(&h);
     model(&h, "model.norm.weight F32 4;model.layers.0.self_attn.rotary_emb.inv_freq F32 4", LLAMA, NULL);
     name(&h, NAMES_GGUF);
     cr_assert_eq(h.m.n, 1u);
+    cr_assert_not_null(h.m.naming->tensor[1].dropped);
     drop(&h);
 }
