@@ -202,7 +202,11 @@ static int plain_tensor(struct plan *p, size_t i, const struct wanted *w, struct
     p->said[i].why = misfit ? misfit : yes ? NULL : why ? why : r ? r->why : NULL;
     if (misfit && plan_note(p, misfit, e))
         return -1;
-    return yes && !misfit ? plan_encode(p, i, NULL, NULL, to, w, e) : keep_plain(p, i, w, r, e);
+    if (!yes || misfit)
+        return keep_plain(p, i, w, r, e);
+    if (dtype_is_block(t->dtype) && !w->gguf && !p->blocks++)
+        p->block_name = t->name;
+    return plan_encode(p, i, NULL, NULL, to, w, e);
 }
 
 /* The scale of a KV cache changes no weight. It stays while nothing changes, or its convention is written again. */

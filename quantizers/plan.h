@@ -137,6 +137,8 @@ struct plan {
     size_t nledger, fates[FATE_COUNT];
     size_t second;                 /* weights that are rounded a second time, and the first of them */
     const char *second_name;
+    size_t blocks;                 /* GGUF blocks that are rounded a second time, and the first of them */
+    const char *block_name;
     size_t stay;                   /* quantized weights that a default would have kept unquantized, and the first of them */
     const char *stay_name;
     size_t caches;                 /* scales of KV caches that the output has no place for, and the first of them */

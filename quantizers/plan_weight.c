@@ -470,6 +470,11 @@ static int recode(struct plan *p, const struct group *g, const struct encoding *
 
 int plan_second_rounding(struct plan *p, const struct wanted *w, struct err *e)
 {
+    if (p->blocks
+        && plan_note(p, arena_printf(&p->mem, e, "%zu tensor%s ('%s'%s) %s blocks of a GGUF, which are rounded a second time",
+                                     p->blocks, p->blocks == 1 ? "" : "s", p->block_name,
+                                     p->blocks == 1 ? "" : " and others", p->blocks == 1 ? "is" : "are"), e))
+        return -1;
     if (!p->second)
         return 0;
     return plan_note(p, arena_printf(&p->mem, e, "%zu tensor%s ('%s'%s) %s rounded a second time, which costs about 3 dB; "

@@ -94,6 +94,9 @@ octavo quantize -q "$MODEL" --scheme q8_0 --convention octavo -o i8
 octavo convert -q i8 -o i8.gguf
 types i8.gguf | grep -q '^Q8_0 ' || fail "codes in groups of 32 as Q8_0"
 expect_exit 0 "$OCTAVO" verify --require-exact i8 i8.gguf
+# Its blocks can become another scheme, with a note.
+octavo quantize q8.gguf -o - 2>err >from.safetensors || { cat err; fail "blocks to become FP8"; }
+expect_err "24 tensors ('model.layers.0.mlp.gate_proj.weight' and others) are blocks of a GGUF, which are rounded a second time"
 # What would be rounded twice is not, unless allowed.
 octavo quantize -q "$MODEL" --scheme fp8-channel -o f8
 refused 3 quantize f8 --names hf -o x.gguf
