@@ -31,13 +31,13 @@ enum values_round {
     VALUES_NEAREST, /* as a server's FP32 multiplication rounds it */
     VALUES_ODD      /* to odd: rounded once more, to fewer bits, it is as if it had been rounded once */
 };
-/* Memory for a row of at most cols columns, from p (VALUES_ROW_BYTES(cols) bytes, aligned to 8). */
+/* Memory for a row of at most cols columns, from p (VALUES_ROW_BYTES(cols) bytes, a multiple of 8; aligned to 8). */
 struct values_row {
     double *wide;
     float *scale;
     uint8_t *code;
 };
-#define VALUES_ROW_BYTES(cols) (((cols) + 8) * (8 + 4 + 1))
+#define VALUES_ROW_BYTES(cols) ((((cols) + 8) * (8 + 4 + 1) + 7) / 8 * 8)
 struct values_row values_row_memory(void *p, uint64_t cols);
 /* cols values of row r of matrix `batch`, from column col on, whose raw bytes are at in. col is a multiple of
  * view_step and of the scheme's block_cols. *clean: every scale is a power of two with which no product is subnormal or
