@@ -32,12 +32,6 @@ bool job_encodes(const struct job *j)
 }
 
 /* ---- files ------------------------------------------------------------------ */
-static bool ends(const char *s, const char *with)
-{
-    size_t n = strlen(s), k = strlen(with);
-    return n >= k && !strcmp(s + n - k, with);
-}
-
 bool deliver_is_stream(const char *path)
 {
     struct stat st;
@@ -50,9 +44,9 @@ static enum out_kind kind_of(const char *path)
         return OUT_PIPE;
     if (!strcmp(path, "null:"))
         return OUT_NULL;
-    if (io_is_dir(path) || ends(path, "/"))
+    if (io_is_dir(path) || ends_with(path, "/"))
         return OUT_DIR;
-    if (io_exists(path) || ends(path, ".safetensors") || ends(path, ".octp") || ends(path, ".gguf"))
+    if (io_exists(path) || ends_with(path, ".safetensors") || ends_with(path, ".octp") || ends_with(path, ".gguf"))
         return OUT_FILE;
     return OUT_DIR;
 }
@@ -72,9 +66,9 @@ static int one_path(struct job *j, const char *path, struct err *e)
 static const char *shard_path(struct job *j, const char *dir, const char *stem, const char *name, struct err *e)
 {
     const char *dash = strstr(name, "-0"), *dot = strrchr(name, '.');
-    if (dash && ends(name, ".safetensors"))
+    if (dash && ends_with(name, ".safetensors"))
         return arena_printf(&j->mem, e, "%s/%s%s", dir, stem, dash);
-    if (!ends(name, ".bin") && !ends(name, ".pt") && !ends(name, ".pth"))
+    if (!ends_with(name, ".bin") && !ends_with(name, ".pt") && !ends_with(name, ".pth"))
         return arena_printf(&j->mem, e, "%s/%s", dir, name);
     const char *from = dash && dash < dot ? dash : name;
     return arena_printf(&j->mem, e, "%s/%s%.*s.safetensors", dir, from == name ? "" : stem, (int)(dot - from), from);

@@ -10,20 +10,14 @@
 
 enum { METADATA_MAX = 1 << 28 };     /* bytes of a JSON file */
 
-static bool ends(const char *s, const char *with)
-{
-    const size_t n = strlen(s), k = strlen(with);
-    return n >= k && !strcmp(s + n - k, with);
-}
-
 int gguf_choose(struct job *j, struct err *e)
 {
     const char *const out = j->c->output ? j->c->output : "", *const container = j->c->container;
-    const bool by_name = ends(out, ".gguf");
+    const bool by_name = ends_with(out, ".gguf");
     if (container && strcmp(container, "gguf") && strcmp(container, "safetensors"))
         return err_set(e, ERR_USAGE, "--container takes safetensors or gguf, not '%s'", container);
     j->want.gguf = container ? !strcmp(container, "gguf") : by_name;
-    if (container && (j->want.gguf ? ends(out, ".safetensors") : by_name))
+    if (container && (j->want.gguf ? ends_with(out, ".safetensors") : by_name))
         return err_set(e, ERR_USAGE, "-o %s and --container %s do not agree", out, container);
     if (j->want.gguf && (j->pack || j->verify_packed))
         return err_set(e, ERR_USAGE, "%s: octavo %s does not write GGUF; convert, quantize and dequantize do", out, j->verb);

@@ -185,12 +185,12 @@ static int pair_one(struct model *m, const json_t *config, struct grouping *out,
  * names that unquantized layers use too, so they need the dtype of a code. */
 static bool is_scale(const struct tensor *t)
 {
-    return name_ends(t->name, "_scale_inv") || name_ends(t->name, ".weight_scale")
-        || name_ends(t->name, ".weight_offset") || name_ends(t->name, ".weight_packed")
-        || name_ends(t->name, ".weight_global_scale") || name_ends(t->name, ".weight_scale_2")
-        || name_ends(t->name, ".weight_zero_point")
+    return ends_with(t->name, "_scale_inv") || ends_with(t->name, ".weight_scale")
+        || ends_with(t->name, ".weight_offset") || ends_with(t->name, ".weight_packed")
+        || ends_with(t->name, ".weight_global_scale") || ends_with(t->name, ".weight_scale_2")
+        || ends_with(t->name, ".weight_zero_point")
         || (t->dtype == DT_F8_E8M0
-            && (name_ends(t->name, ".scale") || name_ends(t->name, "_scale")));
+            && (ends_with(t->name, ".scale") || ends_with(t->name, "_scale")));
 }
 
 /* Strict: everything that looks quantized must have been paired. */
@@ -303,7 +303,7 @@ static void keep_cache_scheme(const json_t *source, json_t *said, const struct o
     bool scales = false;
     for (size_t i = 0; i < n && !scales; i++)
         scales = t[i].part == PART_PLAIN
-                 && (name_ends(t[i].name, ".k_scale") || name_ends(t[i].name, "k_proj.output_scale"));
+                 && (ends_with(t[i].name, ".k_scale") || ends_with(t[i].name, "k_proj.output_scale"));
     if (scales && json_is_object(scheme) && json_is_null(json_object_get(section, "kv_cache_scheme")))
         json_object_set(section, "kv_cache_scheme", scheme);
 }

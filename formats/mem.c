@@ -177,6 +177,12 @@ void buf_free(struct buf *b)
     *b = (struct buf){0};
 }
 
+bool ends_with(const char *s, const char *end)
+{
+    const size_t n = strlen(s), k = strlen(end);
+    return n >= k && !memcmp(s + n - k, end, k);
+}
+
 /* Slots are small, so that those of 92,000 names stay in the second-level cache;
  * the entries lie in the order in which they were added, as names mostly are
  * looked up. */

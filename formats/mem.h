@@ -71,6 +71,9 @@ int buf_printf(struct buf *b, struct err *e, const char *fmt, ...)
     __attribute__((format(printf, 3, 4))) MUST_USE;
 void buf_free(struct buf *b);
 
+/* Is end the end of s? */
+bool ends_with(const char *s, const char *end);
+
 /* ---- map: name -> index ------------------------------------------------ */
 struct map {
     struct map_slot *slot;

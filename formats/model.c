@@ -376,12 +376,6 @@ static int find_config(struct model *m, const char *path, bool is_dir, struct er
     return 0;
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-    const size_t n = strlen(s), k = strlen(end);
-    return n >= k && !strcmp(s + n - k, end);
-}
-
 static int open_any(struct model *m, const char *path, bool spooled, struct err *e)
 {
     m->path = arena_strdup(&m->mem, path, e);

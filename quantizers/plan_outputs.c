@@ -51,13 +51,6 @@ static int add_zero(struct plan *p, size_t place, const struct out_tensor *as, s
     return op_cut(op, &(struct grain){1, 1, {.elem = as->dtype}, NULL, NULL, false}, e);
 }
 
-static bool name_is_scale(const char *name)
-{
-    static const char end[] = ".input_scale";
-    const size_t n = strlen(name), k = sizeof end - 1;
-    return n > k && !strcmp(name + n - k, end);
-}
-
 /* Is the scale that lies beside the weight at `place` one for activations of the same type? (E4M3: amax / 448, ...) */
 static bool same_activations(const struct plan *p, size_t place, const struct scheme *to)
 {
@@ -123,7 +116,7 @@ int plan_rest(struct plan *p, size_t place, const struct view *v, const struct o
             r = add_bytes(p, place, &out[i], shape, sizeof shape, e);
         else if (out[i].part == PART_AUX)
             r = add_aux(p, place, &out[i], w, e)
-             || (name_is_scale(out[i].name) && check_symmetric(p, &out[i], out, n, e));
+             || (ends_with(out[i].name, ".input_scale") && check_symmetric(p, &out[i], out, n, e));
         if (r)
             return -1;
     }

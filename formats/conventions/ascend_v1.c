@@ -124,7 +124,7 @@ static int two_rows(const struct derived *d, struct model *m, uint64_t row, size
 
 static bool is_apart(const struct tensor *t, const void *config)
 {
-    return t->dtype == DT_I8 && t->rank == 2 && name_ends(t->name, ".weight")
+    return t->dtype == DT_I8 && t->rank == 2 && ends_with(t->name, ".weight")
            && !strcmp(type_said(config, t->name), W4A8);
 }
 
@@ -252,7 +252,7 @@ static int pair(struct model *m, const void *config, size_t i, struct group *g, 
 {
     const struct tensor *w = &m->t[i];
     const char *type = type_said(config, w->name);
-    if (name_ends(w->name, "_scale") || name_ends(w->name, "_offset") || !*type || !strcmp(type, "FLOAT"))
+    if (ends_with(w->name, "_scale") || ends_with(w->name, "_offset") || !*type || !strcmp(type, "FLOAT"))
         return 0; /* parts of a weight have its type, too */
     const struct row *row = row_of(type);
     if (!row)
@@ -329,10 +329,10 @@ static const char *type_of(const struct out_tensor *t)
                                             ".fa_q.offset", ".fa_k.offset", ".fa_v.offset"};
     const struct row *row = t->scheme ? find_row(t->scheme, t->activation) : NULL;
     for (size_t i = 0; i < sizeof cache / sizeof *cache; i++)
-        if (name_ends(t->name, cache[i]))
+        if (ends_with(t->name, cache[i]))
             return "C8";
     for (size_t i = 0; i < sizeof attention / sizeof *attention; i++)
-        if (name_ends(t->name, attention[i]))
+        if (ends_with(t->name, attention[i]))
             return "FAQuant";
     return row ? row->type : "FLOAT";
 }

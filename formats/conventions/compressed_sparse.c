@@ -60,7 +60,7 @@ static int find_apart(struct model *m, const json_t *section, size_t i, struct a
     const struct tensor *t = &m->t[i];
     *a = (struct apart){.of = {i, NO_TENSOR, NO_TENSOR, NO_TENSOR}};
     for (int k = KIND_BITMASK; k <= KIND_MARLIN && !a->kind; k++)
-        if (name_ends(t->name, piece_name[k][0]) && is_format(section, kind_name[k]))
+        if (ends_with(t->name, piece_name[k][0]) && is_format(section, kind_name[k]))
             a->kind = (enum apart_kind)k;
     if (!a->kind)
         return 0;
@@ -85,7 +85,7 @@ static char *weight_name(struct model *m, const json_t *section, const struct ap
 {
     unsigned major, minor;
     const bool old = compressed_version(section, &major, &minor) && !major && minor < 9;
-    return old || name_ends(a->stem, ".weight") || name_ends(a->stem, ".bias") ? a->stem
+    return old || ends_with(a->stem, ".weight") || ends_with(a->stem, ".bias") ? a->stem
          : arena_printf(&m->mem, e, "%s.weight", a->stem);
 }
 

@@ -90,7 +90,7 @@ static int mark(struct model *m, const void *config, enum part *part, struct err
     const bool compressed = !*status || !strcmp(status, "compressed");
     for (size_t i = 0; i < m->n && !compressed; i++) {
         const struct tensor *t = &m->t[i];
-        if (!name_ends(t->name, ".weight")
+        if (!ends_with(t->name, ".weight")
             || (t->dtype != DT_BF16 && t->dtype != DT_F16 && t->dtype != DT_F32))
             continue;
         for (size_t k = 0; k < sizeof left / sizeof *left; k++) {
@@ -274,11 +274,11 @@ static int find_group(struct model *m, const json_t *section, struct group *g, s
 static int pair(struct model *m, const void *config, size_t i, struct group *g, struct err *e)
 {
     const struct tensor *w = &m->t[i];
-    bool packed = name_ends(w->name, "_packed");
+    bool packed = ends_with(w->name, "_packed");
     if (packed ? w->dtype != DT_U8 && w->dtype != DT_I32
                : w->dtype != DT_F8_E4M3 && w->dtype != DT_I8 && w->dtype != DT_I4)
         return 0;
-    if (name_ends(w->name, "_scale")) /* NVFP4's are E4M3 themselves */
+    if (ends_with(w->name, "_scale")) /* NVFP4's are E4M3 themselves */
         return 0;
     if (packed && !(g->name = arena_strndup(&m->mem, w->name, strlen(w->name) - strlen("_packed"), e)))
         return -1;

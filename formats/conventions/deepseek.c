@@ -23,7 +23,7 @@ static bool detect(const struct model *m, const void *config)
         return !strcmp(method, "fp8") || !strcmp(method, "mxfp8");
     }
     for (size_t i = 0; i < m->n; i++)
-        if (name_ends(m->t[i].name, ".weight_scale_inv"))
+        if (ends_with(m->t[i].name, ".weight_scale_inv"))
             return true;
     return false;
 }

@@ -18,7 +18,7 @@ static bool detect(const struct model *m, const void *config)
     if (*method && strcmp(method, "fp8") && strcmp(method, "deepseek_v4_fp8"))
         return false;
     for (size_t i = 0; i < m->n; i++)
-        if (m->t[i].dtype == DT_F8_E8M0 && name_ends(m->t[i].name, ".scale"))
+        if (m->t[i].dtype == DT_F8_E8M0 && ends_with(m->t[i].name, ".scale"))
             return true;
     return false;
 }

@@ -22,7 +22,7 @@ static bool detect(const struct model *m, const void *config)
         return false;
     for (size_t i = 0; i < m->n; i++)
         for (int k = 0; k < PAIRS; k++)
-            if (m->t[i].dtype == DT_U8 && m->t[i].rank >= 3 && name_ends(m->t[i].name, pairs[k][0])
+            if (m->t[i].dtype == DT_U8 && m->t[i].rank >= 3 && ends_with(m->t[i].name, pairs[k][0])
                 && m->t[i].dim[m->t[i].rank - 1] == BLOCK_BYTES)
                 return true;
     return false;
@@ -30,7 +30,7 @@ static bool detect(const struct model *m, const void *config)
 
 static bool inputs_first(const char *name)
 {
-    return name_ends(name, ".mlp.experts.gate_up_proj") || name_ends(name, ".mlp.experts.down_proj");
+    return ends_with(name, ".mlp.experts.gate_up_proj") || ends_with(name, ".mlp.experts.down_proj");
 }
 
 static int pair(struct model *m, const void *config, size_t i, struct group *g, struct err *e)
@@ -39,7 +39,7 @@ static int pair(struct model *m, const void *config, size_t i, struct group *g, 
     int k = 0;
     char shape[176];
     (void)config;
-    while (k < PAIRS && !name_ends(w->name, pairs[k][0]))
+    while (k < PAIRS && !ends_with(w->name, pairs[k][0]))
         k++;
     if (k == PAIRS || w->dtype != DT_U8)
         return 0;
@@ -69,7 +69,7 @@ static int outputs(const struct weight *w, struct arena *mem, struct out_tensor 
                    struct err *e)
 {
     struct outputs o = {w, mem, out, n, e};
-    if (w->rank >= 2 && (w->rank < 3 || name_ends(w->name, ".weight")))
+    if (w->rank >= 2 && (w->rank < 3 || ends_with(w->name, ".weight")))
         return err_set(e, ERR_USAGE, "tensor '%s': the convention gpt-oss has no place for mxfp4 outside stacks of experts; "
                        "a rule can exclude it (PATTERN = keep)", w->name);
     if (w->rank >= 2 && w->dim[w->rank - 1] % BLOCK)

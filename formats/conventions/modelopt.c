@@ -209,7 +209,7 @@ static int find_scheme(const struct model *m, const json_t *config, struct group
 static int pair(struct model *m, const void *config, size_t i, struct group *g, struct err *e)
 {
     const struct tensor *w = &m->t[i];
-    if ((w->dtype != DT_F8_E4M3 && w->dtype != DT_U8 && w->dtype != DT_I8) || name_ends(w->name, "_scale"))
+    if ((w->dtype != DT_F8_E4M3 && w->dtype != DT_U8 && w->dtype != DT_I8) || ends_with(w->name, "_scale"))
         return 0;
     int found = group_find_any(m, g, PART_SCALE, scales, e);
     if (found <= 0)
@@ -237,7 +237,7 @@ static const struct scheme *cache(const void *config, const struct tensor *t)
         if (!strcasecmp(types[i].algo, algo))
             scheme = types[i].scheme;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        ours |= name_ends(t->name, ends[i]);
+        ours |= ends_with(t->name, ends[i]);
     return ours && scheme ? scheme_find(scheme) : NULL;
 }
 

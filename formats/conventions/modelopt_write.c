@@ -29,7 +29,7 @@ int modelopt_outputs(const struct weight *w, struct arena *mem, struct out_tenso
 {
     struct outputs o = {w, mem, out, n, e};
     const struct modelopt_algo *a = find_row(w->scheme, w->activation);
-    const bool named = name_ends(w->name, ".weight");
+    const bool named = ends_with(w->name, ".weight");
     const char *scale = named ? "_scale" : "_weight_scale", *global = named ? "_scale_2" : "_weight_scale_2";
     if (!a)
         return err_set(e, ERR_USAGE, "modelopt has no quant_algo for scheme %s", w->scheme->name);
@@ -75,7 +75,7 @@ static const char *cache_type(const struct out_tensor *t, const char *before)
 {
     if (t->scheme->elem != DT_F4)
         return t->scheme->elem == DT_I8 ? "INT8" : "FP8";
-    const bool affine = name_ends(t->name, "_bias") || (before && !strcmp(before, "NVFP4_AFFINE"));
+    const bool affine = ends_with(t->name, "_bias") || (before && !strcmp(before, "NVFP4_AFFINE"));
     return affine ? "NVFP4_AFFINE" : "NVFP4";
 }
 

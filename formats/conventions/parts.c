@@ -13,15 +13,10 @@ static size_t ends_at(const char *name, const char *suffix) /* SIZE_MAX: it does
     return n >= k && !memcmp(name + n - k, suffix, k) ? n - k : SIZE_MAX;
 }
 
-bool name_ends(const char *name, const char *suffix)
-{
-    return ends_at(name, suffix) != SIZE_MAX;
-}
-
 char *part_name(const char *name, const char *suffix, struct arena *mem, struct err *e)
 {
     size_t n = strlen(name), k = strlen(suffix);
-    if (*suffix == '.' && name_ends(name, ".weight"))
+    if (*suffix == '.' && ends_with(name, ".weight"))
         n = ends_at(name, ".weight");
     char *s = mem ? arena_alloc(mem, n + k + 1, e) : mem_alloc(n + k + 1, 1, e);
     if (!s)

@@ -19,7 +19,6 @@ extern const struct convention convention_octavo;
 extern const struct convention convention_quark;
 
 /* ---- names (parts.c) ------------------------------------------------------ */
-bool name_ends(const char *name, const char *suffix);
 /* The name of a part of weight `name`.  A suffix that starts with '.' takes
  * the place of ".weight" ("X.weight" + ".scale" is "X.scale"), any other is
  * appended ("X.weight" + "_scale_inv").  In the arena when mem is given, else

@@ -166,7 +166,7 @@ static int pair(struct model *m, const void *config, size_t i, struct group *g, 
 {
     const struct tensor *w = &m->t[i];
     const json_t *q = config_section(config);
-    if (name_ends(w->name, "_scale") || name_ends(w->name, "_zero_point"))
+    if (ends_with(w->name, "_scale") || ends_with(w->name, "_zero_point"))
         return 0;
     int found = group_find_any(m, g, PART_SCALE, scales, e);
     if (found <= 0)
@@ -183,7 +183,7 @@ static int pair(struct model *m, const void *config, size_t i, struct group *g, 
 static const struct scheme *cache(const void *config, const struct tensor *t)
 {
     (void)config;
-    return name_ends(t->name, ".output_scale") ? scheme_find("fp8-tensor") : NULL;
+    return ends_with(t->name, ".output_scale") ? scheme_find("fp8-tensor") : NULL;
 }
 
 /* ---- writing ------------------------------------------------------------------ */
