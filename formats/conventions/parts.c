@@ -13,11 +13,16 @@ static size_t ends_at(const char *name, const char *suffix) /* SIZE_MAX: it does
     return n >= k && !memcmp(name + n - k, suffix, k) ? n - k : SIZE_MAX;
 }
 
+/* How much of a name stays before that suffix. */
+static size_t stem_length(const char *name, const char *suffix)
+{
+    const size_t n = *suffix == '.' ? ends_at(name, ".weight") : SIZE_MAX;
+    return n == SIZE_MAX ? strlen(name) : n;
+}
+
 char *part_name(const char *name, const char *suffix, struct arena *mem, struct err *e)
 {
-    size_t n = strlen(name), k = strlen(suffix);
-    if (*suffix == '.' && ends_with(name, ".weight"))
-        n = ends_at(name, ".weight");
+    size_t n = stem_length(name, suffix), k = strlen(suffix);
     char *s = mem ? arena_alloc(mem, n + k + 1, e) : mem_alloc(n + k + 1, 1, e);
     if (!s)
         return NULL;
@@ -68,11 +73,18 @@ bool python_match(const char *pattern, const char *name)
 int part_find(const struct model *m, const char *name, const char *suffix, size_t *index,
               struct err *e)
 {
-    char *s = part_name(name, suffix, NULL, e);
+    char usual[512]; /* no allocation for each of 100,000 tensors */
+    const size_t n = stem_length(name, suffix), k = strlen(suffix);
+    char *s = n + k < sizeof usual ? usual : part_name(name, suffix, NULL, e);
     if (!s)
         return -1;
+    if (s == usual) {
+        memcpy(s, name, n);
+        memcpy(s + n, suffix, k + 1);
+    }
     bool found = map_find(&m->by_name, s, index);
-    free(s);
+    if (s != usual)
+        free(s);
     return found;
 }
 
