@@ -26,6 +26,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct line *)a)->t->name, ((const struct line *)b)->t->name);
 }
 
+enum { RADIX_FROM = 256 };
+
 /* While sorting: eight bytes of the name, and whose it is. */
 struct key {
     uint64_t part;
@@ -38,9 +40,29 @@ static int by_part(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* By part, byte by byte from the last; tmp has room for n, bytes that are all alike are passed over. */
+static void radix_sort(struct key *k, struct key *tmp, size_t n)
+{
+    for (unsigned shift = 0; shift < 64; shift += 8) {
+        size_t at[256] = {0}, sum = 0;
+        for (size_t i = 0; i < n; i++)
+            at[k[i].part >> shift & 0xff]++;
+        if (at[k[0].part >> shift & 0xff] == n)
+            continue;
+        for (size_t b = 0; b < 256; b++) {
+            const size_t count = at[b];
+            at[b] = sum;
+            sum += count;
+        }
+        for (size_t i = 0; i < n; i++)
+            tmp[at[k[i].part >> shift & 0xff]++] = k[i];
+        memcpy(k, tmp, n * sizeof *k);
+    }
+}
+
 /* By name, eight bytes at a time: names share long beginnings, which strcmp
  * would read over and over. The first depth bytes are equal. */
-static void sort_keys(struct key *k, size_t n, size_t depth)
+static void sort_keys(struct key *k, struct key *tmp, size_t n, size_t depth)
 {
     for (bool differ = false; n > 1 && !differ; depth += 8) {
         for (size_t i = 0; i < n; i++) {
@@ -54,25 +76,27 @@ static void sort_keys(struct key *k, size_t n, size_t depth)
         if (!differ && !(k[0].part & 0xff))
             return; /* the names end here */
     }
-    if (n > 1)
+    if (n > RADIX_FROM)
+        radix_sort(k, tmp, n);
+    else if (n > 1)
         qsort(k, n, sizeof *k, by_part);
     for (size_t i = 0, end; i < n && n > 1; i = end) {
         for (end = i + 1; end < n && k[end].part == k[i].part; end++)
             ;
         if (end - i > 1 && (k[i].part & 0xff))
-            sort_keys(k + i, end - i, depth);
+            sort_keys(k + i, tmp, end - i, depth);
     }
 }
 
 /* The lines by name, in memory of their own. */
 static struct line *sort_names(const struct line *l, size_t n, struct err *e)
 {
-    struct key *k = mem_alloc(n, sizeof *k, e);
+    struct key *k = mem_alloc(n, 2 * sizeof *k, e);
     struct line *sorted = k ? mem_alloc(n, sizeof *sorted, e) : NULL;
     for (size_t i = 0; sorted && i < n; i++)
         k[i].l = &l[i];
     if (sorted)
-        sort_keys(k, n, 0);
+        sort_keys(k, k + n, n, 0);
     for (size_t i = 0; sorted && i < n; i++)
         sorted[i] = *k[i].l;
     free(k);
