@@ -11,7 +11,7 @@ int verb_dequantize(int argc, char **argv, struct err *e)
         {"bfloat16", DT_BF16}, {"float16", DT_F16}, {"float32", DT_F32}};
     struct common c;
     const char *const *in = (const char *const *)argv;
-    const char *dtype = "bf16";
+    const char *dtype = NULL;
     size_t n;
     common_init(&c);
     const struct opt opt[] = {OPTS_OUTPUT(&c), {OPT_STRING, 0, "dtype", "TYPE", "bf16 (default), f16 or f32", &dtype},
@@ -22,8 +22,9 @@ int verb_dequantize(int argc, char **argv, struct err *e)
         return r > 0 ? 0 : -1;
     struct job j = {.verb = "dequantize", .input = in[0], .c = &c, .want = {.plain = DT_COUNT}};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (!strcmp(types[i].name, dtype))
+        if (!strcmp(types[i].name, dtype ? dtype : "bf16"))
             j.want.plain = types[i].t;
+    j.want.plain_all = dtype != NULL;
     if (j.want.plain == DT_COUNT)
         return err_set(e, ERR_USAGE, "--dtype takes bf16, f16 or f32, not '%s'", dtype);
     r = job_open(&j, e) || job_run(&j, e) ? -1 : 0;

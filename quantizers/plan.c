@@ -155,7 +155,9 @@ static int keep_plain(struct plan *p, size_t i, const struct wanted *w, const st
     const bool as_it_is = p->src->container == CONTAINER_GGUF && only_carries(w);
     if (w->gguf && t->rank < 2 && (t->dtype == DT_BF16 || t->dtype == DT_F16) && !as_it_is)
         return plan_decode(p, i, NULL, DT_F32, e);
-    if (dtype_is_safetensors(t->dtype) || (w->gguf && dtype_is_block(t->dtype) && stays))
+    const bool other = w->gguf && w->plain_all && !stays && t->rank > 1 && t->dtype != decoded_type(w, r)
+                    && (t->dtype == DT_F32 || t->dtype == DT_BF16 || t->dtype == DT_F16);
+    if (!other && (dtype_is_safetensors(t->dtype) || (w->gguf && dtype_is_block(t->dtype) && stays)))
         return plan_copy(p, i, &o, NULL, e);
     /* GGUF blocks have no place in safetensors: FP32 holds their values exactly. */
     const enum dtype to = decoded_type(w, r);

@@ -165,6 +165,7 @@ struct wanted {
     const struct target_form *fit;        /* quantize --target: its row and column multiples are honoured */
     const struct rules *rules;            /* what is quantized (to != NULL), else what is taken */
     enum dtype plain;                     /* dequantize to this type; DT_COUNT: do not */
+    bool plain_all;                       /* GGUF: and so do matrices that were never quantized */
     const struct target_form *form;       /* pack */
     const struct layout *weight_layout, *scale_layout; /* pack --layout: instead of a form */
     const char *weight_sentence, *scale_sentence;

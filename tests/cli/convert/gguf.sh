@@ -151,3 +151,23 @@ absent x.gguf x
 no_temporary .
 
 writer_manners convert plain.safetensors n.gguf --container gguf
+
+# --dtype, when it is given, is the type of all matrices of a GGUF: exact where it can be, counted where not.
+for t in f32 f16 bf16; do
+    expect_exit 0 "$OCTAVO" dequantize "$MODEL" --dtype $t -o all.$t.gguf
+    cp err said
+    octavo ls -q all.$t.gguf >list
+    [ "$(awk '{ print $2 }' list | sort -u | tr -d '\n' | sed 's/F32//')" = "$(echo $t | tr a-z A-Z | sed 's/F32//')" ] ||
+        { cat list; fail "matrices in $t, vectors in F32"; }
+    case $t in
+    f16)
+        grep -q "29 rounded" said || { cat said; fail "29 matrices to be rounded"; }
+        expect_exit 1 "$OCTAVO" verify "$MODEL" all.$t.gguf --names hf --require-exact
+        expect_exit 0 "$OCTAVO" verify "$MODEL" all.$t.gguf --names hf --min-sqnr 60
+        ;;
+    *) expect_exit 0 "$OCTAVO" verify "$MODEL" all.$t.gguf --names hf --require-exact ;;
+    esac
+done
+octavo dequantize -q "$MODEL" -o as-it-is.gguf
+octavo convert -q "$MODEL" -o carried.gguf
+same carried.gguf as-it-is.gguf
