@@ -3,7 +3,8 @@
  * said; a tensor that nothing in the plan takes is an error. */
 #include "quantizers/plan_parts.h"
 
-#include <jansson.h>
+#include "formats/config_json.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,7 +195,8 @@ struct mtp { long long first, end; };
 
 static struct mtp mtp_of(const char *config)
 {
-    json_t *root = config ? json_loads(config, 0, NULL) : NULL, *text = json_object_get(root, "text_config");
+    struct err ignored;
+    json_t *root = config ? config_parse(config, "config.json", &ignored) : NULL, *text = json_object_get(root, "text_config");
     const json_t *c = json_object_get(root, "num_nextn_predict_layers") ? root : text;
     struct mtp m = {json_integer_value(json_object_get(c, "num_hidden_layers")), 0};
     m.end = m.first > 0 ? m.first + json_integer_value(json_object_get(c, "num_nextn_predict_layers")) : 0;

@@ -1,6 +1,7 @@
 #include "quantizers/presets.h"
 
-#include <jansson.h>
+#include "formats/config_json.h"
+
 #include <string.h>
 
 /* Names of the field for what every published FP8 checkpoint leaves alone
@@ -184,7 +185,8 @@ static const struct preset *of_type(const json_t *config)
 
 const struct preset *preset_of(const char *config)
 {
-    json_t *root = config ? json_loads(config, 0, NULL) : NULL;
+    struct err ignored; /* what a bad one means is said by those who need it */
+    json_t *root = config ? config_parse(config, "config.json", &ignored) : NULL;
     const struct preset *p = of_type(root);
     if (!p)
         p = of_type(json_object_get(root, "text_config"));

@@ -4,6 +4,7 @@
 #ifndef OCTAVO_CONVENTION_PARTS_H
 #define OCTAVO_CONVENTION_PARTS_H
 
+#include "formats/config_json.h"
 #include "formats/convention.h"
 
 #include <jansson.h>
@@ -106,9 +107,6 @@ int describe_each(const struct out_tensor *t, size_t n, const char *(*word)(cons
 
 /* ---- config.json (config.c) ------------------------------------------------ */
 
-/* Parses JSON as Python writes it: NaN, Infinity and -Infinity (which JSON
- * does not have, but configs do) read as 0.  what names the text in errors. */
-json_t *config_parse(const char *text, const char *what, struct err *e) MUST_USE;
 /* quantization_config or compression_config, of the model or of its
  * text_config; NULL when there is none. */
 json_t *config_section(const json_t *config);

@@ -232,6 +232,8 @@ Test(presets, of_a_config)
     for (size_t i = 0; i < sizeof generic / sizeof *generic; i++)
         cr_expect_str_eq(preset_of(generic[i])->name, "generic", "%s", generic[i] ? generic[i] : "NULL");
     cr_assert_null(preset_find("?"));
+    /* as Python writes it */
+    cr_expect_str_eq(preset_of("{\"model_type\":\"qwen3\",\"x\":[-Infinity,NaN]}")->name, "qwen3");
 }
 
 /* Every line must be one that a file can hold, with its reason behind it, and none is named twice. */
