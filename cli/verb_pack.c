@@ -10,33 +10,26 @@ struct choice {
 };
 
 /* A form is right when every quantized weight is in its scheme, or becomes so exactly. */
-static bool form_fits(struct model *m, const struct target_form *f, struct err *e)
+static bool form_fits(const struct grouping *g, const struct target_form *f)
 {
-    struct grouping g;
-    if (grouping_expand(m, e) || grouping_read(m, true, &g, e))
-        return false;
-    for (size_t i = 0; i < g.n; i++) {
-        const struct scheme *s = g.g[i].scheme, *to = f->scheme;
-        bool finer = s->elem == to->elem && s->block_rows && s->block_cols && to->block_rows && to->block_cols
-                  && s->block_rows % to->block_rows == 0 && s->block_cols % to->block_cols == 0;
-        if (s != to && (!finer || (s->scale != DT_F8_E8M0 && to->scale == DT_F8_E8M0)))
+    for (size_t i = 0; i < g->n; i++)
+        if (!plan_takes_form(&g->g[i], f))
             return false;
-    }
-    return true;
+    return g->n || f->plain != DT_COUNT;
 }
 
 static int choose_form(const struct choice *w, const struct target *t, struct model *m, const struct target_form **form,
                        struct err *e)
 {
+    struct grouping g;
     *form = NULL;
-    e->msg[0] = 0;
+    if (!w->form && (grouping_expand(m, e) || grouping_read(m, true, &g, e)))
+        return -1; /* the model itself is not sound */
     for (size_t i = 0; i < t->nforms && !*form; i++)
-        if (w->form ? !strcmp(w->form, t->form[i].name) : form_fits(m, &t->form[i], e))
+        if (w->form ? !strcmp(w->form, t->form[i].name) : form_fits(&g, &t->form[i]))
             *form = &t->form[i];
     if (*form)
         return 0;
-    if (e->msg[0] && !w->form)
-        return -1; /* the model itself is not sound */
     if (w->form)
         return err_set(e, ERR_USAGE, "%s has no form '%s' (octavo targets %s lists them)", t->id, w->form, t->id);
     *form = &t->form[0]; /* plan_make says which tensor does not fit, and what to do */
@@ -66,7 +59,7 @@ static int choose(const struct choice *w, struct job *j, struct target *t, struc
     j->want.target = t;
     info->target = t->id;
     info->form = j->want.form->name;
-    info->scheme = j->want.form->scheme->name;
+    info->scheme = j->want.form->scheme ? j->want.form->scheme->name : dtype_name(j->want.form->plain);
     return 0;
 }
 

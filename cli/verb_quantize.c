@@ -10,7 +10,7 @@
 
 struct choice {
     const char *scheme, *rule, *convention, *target, *target_file, *nonfinite, *source, *activations, *activation_scales,
-        *preset;
+        *preset, *form;
     bool requantize, print_rules;
 };
 
@@ -26,17 +26,64 @@ static int choose_target(const struct choice *w, const char **scheme, struct wan
 {
     if (w->target_file ? target_load(target, w->target_file, e) : target_find(target, w->target, e))
         return -1;
+    const struct target_form *f = NULL;
+    const enum activation a = w->activations && !strcmp(w->activations, "static") ? ACTIVATION_STATIC : ACTIVATION_DYNAMIC;
     want->target = target;
-    const struct target_form *f = &target->form[0];
-    for (size_t i = 0; *scheme && i < target->nforms; i++)
-        if (!strcmp(target->form[i].scheme->name, *scheme))
-            f = &target->form[i];
-    if (*scheme && strcmp(f->scheme->name, *scheme))
-        return err_set(e, ERR_USAGE, "%s does not take %s (octavo targets %s lists what it takes)", target->id, *scheme,
-                       target->id);
-    *scheme = f->scheme->name;
-    want->convention = f->convention;
+    for (size_t i = 0; !f && i < target->nforms; i++) {
+        const struct target_form *x = &target->form[i];
+        const bool named = !w->form || !strcmp(w->form, x->name);
+        const bool right = !*scheme || !strcmp(x->scheme ? x->scheme->name : x->plain == DT_F16 ? "f16" : "bf16", *scheme);
+        /* Fixed scales are taken when they are given. */
+        const bool able = w->form || (x->activation == ACTIVATION_STATIC) == (a == ACTIVATION_STATIC || w->activation_scales);
+        if (named && right && (able || target->nforms == 1))
+            f = x;
+    }
+    if (!f && w->form)
+        return err_set(e, ERR_USAGE, "%s has no form '%s'%s%s (octavo targets %s lists them)", target->id, w->form,
+                       *scheme ? " of " : "", *scheme ? *scheme : "", target->id);
+    if (!f)
+        return err_set(e, ERR_USAGE, "%s does not take %s%s (octavo targets %s lists what it takes)", target->id,
+                       *scheme ? *scheme : "that", w->activation_scales ? " with fixed activation scales" : "", target->id);
+    if (f->activation == ACTIVATION_STATIC && !w->activation_scales)
+        return err_set(e, ERR_USAGE, "form '%s' of %s fixes the scales of activations, which calibration finds: "
+                       "--activation-scales FILE gives them", f->name, target->id);
+    if (f->activation == ACTIVATION_STATIC) {
+        want->activation = ACTIVATION_STATIC;
+        want->activation_given = true;
+    }
     want->fit = f;
+    want->convention = f->convention;
+    if (!f->scheme) {
+        want->plain = f->plain;
+        return 0;
+    }
+    *scheme = f->scheme->name;
+    want->gguf = want->convention == convention_find("gguf");
+    return 0;
+}
+
+/* What the chip's server does not want quantized, and experts that have a scheme of their own. */
+static int add_target(struct job *j, struct err *e)
+{
+    const struct target *t = j->want.target;
+    const struct target_role *role = j->want.fit ? j->want.fit->role : NULL;
+    const char *origin = t ? arena_printf(&j->rules.mem, e, "target %s", t->id) : NULL;
+    if (t && !origin)
+        return -1;
+    for (size_t i = 0; t && i < t->nkeep; i++)
+        if (rules_add_default(&j->rules, t->keep[i].pattern, ACTION_KEEP, origin, t->keep[i].why, e))
+            return -1;
+    if (!t || role[ROLE_EXPERT].scheme == role[ROLE_DENSE].scheme)
+        return 0;
+    static const char *const experts[] = {"experts.*", "*.experts.*", "*_exps.*"}; /* tensor_role() */
+    for (size_t i = 0; i < sizeof experts / sizeof *experts; i++) {
+        struct encoding *to = arena_alloc(&j->rules.mem, sizeof *to, e);
+        if (!to || encoding_make(to, role[ROLE_EXPERT].scheme, NULL, e)
+            || rules_add_default(&j->rules, experts[i], ACTION_QUANTIZE, origin, "experts", e))
+            return -1;
+        to->saturate_nonfinite = j->want.to && j->want.to->saturate_nonfinite;
+        j->rules.r[j->rules.n - 1].to = to;
+    }
     return 0;
 }
 
@@ -55,12 +102,13 @@ static int choose_activation(const struct choice *w, struct wanted *want, struct
 
 /* Options that a file of rules may hold, since they decide what the output is: all but those that lines say better. */
 struct setting { const char *name; const char **value; bool *flag; };
-enum { SETTINGS = 9 };
+enum { SETTINGS = 10 };
 
 static void settings_of(struct choice *w, struct setting s[SETTINGS])
 {
     const struct setting all[SETTINGS] = {
         {"preset", &w->preset, NULL}, {"target", &w->target, NULL}, {"target-file", &w->target_file, NULL},
+        {"form", &w->form, NULL},
         {"convention", &w->convention, NULL}, {"nonfinite", &w->nonfinite, NULL}, {"source", &w->source, NULL},
         {"activations", &w->activations, NULL}, {"activation-scales", &w->activation_scales, NULL},
         {"allow-requantize", NULL, &w->requantize}};
@@ -72,8 +120,8 @@ static int take_options(struct choice *w, const struct rules *r, bool chip, stru
 {
     struct setting s[SETTINGS];
     settings_of(w, s);
-    const char *const by_chip = "target target-file convention"; /* a chip on the command line stands for all three */
-    const char *const given[] = {w->preset, w->target, w->target_file, w->convention, w->nonfinite, w->source,
+    const char *const by_chip = "target target-file form convention"; /* a chip on the command line stands for all of them */
+    const char *const given[] = {w->preset, w->target, w->target_file, w->form, w->convention, w->nonfinite, w->source,
                                  w->activations, w->activation_scales, NULL};
     for (size_t i = 0; i < r->noptions; i++) {
         const struct rule_option *x = &r->option[i];
@@ -111,6 +159,8 @@ static int choose(const struct choice *w, struct wanted *want, struct rules *rul
     const char *name = w->scheme ? w->scheme : want->gguf && !w->target && !w->target_file ? "q8_0" : NULL;
     if ((w->target || w->target_file) && choose_target(w, &name, want, target, e))
         return -1;
+    if (want->plain != DT_COUNT)
+        return 0;
     const struct scheme *s = scheme_find(name ? name : SCHEME_DEFAULT);
     for (size_t i = 0; !s && i < scheme_count; i++)
         if (buf_printf(&names, e, " %s", scheme_table[i].name))
@@ -129,6 +179,8 @@ static int choose(const struct choice *w, struct wanted *want, struct rules *rul
                 return -1;
         return list_error("preset", w->preset, &names, e);
     }
+    if (w->form && !w->target && !w->target_file)
+        return err_set(e, ERR_USAGE, "--form %s: of which chip? --target CHIP", w->form);
     if (w->nonfinite && strcmp(w->nonfinite, "error") && strcmp(w->nonfinite, "saturate"))
         return err_set(e, ERR_USAGE, "--nonfinite takes error or saturate, not '%s'", w->nonfinite);
     if (encoding_make(to, s, w->rule, e) || choose_activation(w, want, e))
@@ -188,7 +240,7 @@ static int choose_convention(struct wanted *want, struct err *e)
 static int add_defaults(const struct choice *w, struct job *j, struct err *e)
 {
     const struct preset *p = w->preset ? preset_find(w->preset) : preset_of(j->src.config);
-    if (preset_add(&j->rules, p, e))
+    if (preset_add(&j->rules, p, e) || add_target(j, e))
         return -1;
     return rules_add_default(&j->rules, "*", ACTION_QUANTIZE, "default", "all other matrices of linear layers (X.weight, "
                              "stacks of experts)", e);
@@ -200,6 +252,9 @@ static int print_rules(const struct job *j, struct choice *w, struct err *e)
     struct setting s[SETTINGS];
     struct buf text = {0};
     const struct preset *p = w->preset ? preset_find(w->preset) : preset_of(j->src.config);
+    if (j->want.plain != DT_COUNT)
+        return err_set(e, ERR_USAGE, "form '%s' of %s quantizes nothing, so there are no rules to print", j->want.fit->name,
+                       j->want.target->id);
     w->convention = j->want.convention->name;
     w->preset = "none"; /* its lines are here */
     settings_of(w, s);
@@ -242,6 +297,7 @@ int verb_quantize(int argc, char **argv, struct err *e)
         {OPT_STRING, 's', "scheme", "SCHEME", "what weights become (" SCHEME_DEFAULT "); octavo-schemes(7) lists them", &w.scheme},
         {OPT_STRING, 't', "target", "CHIP", "scheme and convention that this chip wants; octavo targets lists them", &w.target},
         {OPT_STRING, 0, "target-file", "FILE", "the same from a target description of your own", &w.target_file},
+        {OPT_STRING, 0, "form", "NAME", "one of several forms of a target (default: the first)", &w.form},
         {OPT_STRING, 0, "convention", "NAME", "names and config files; octavo-schemes(7) lists them", &w.convention},
         {OPT_STRING, 0, "scale-rule", "RULE", "how a scale follows from amax; octavo-schemes(7) lists them", &w.rule},
         {OPT_STRING, 0, "nonfinite", "WHAT", "NaN or Inf in a weight: error (default) or saturate", &w.nonfinite},
@@ -276,7 +332,8 @@ int verb_quantize(int argc, char **argv, struct err *e)
          || open_other(w.activation_scales, &scales, "--activation-scales", NAMES_SOURCE, e) ? -1 : 0;
     j.want.better = w.source ? &better : NULL;
     j.want.activations = w.activation_scales ? &scales : NULL;
-    r = r || add_defaults(&w, &j, e) || choose_convention(&j.want, e) ? -1 : 0;
+    if (j.want.plain == DT_COUNT)
+        r = r || add_defaults(&w, &j, e) || choose_convention(&j.want, e) ? -1 : 0;
     if (!r)
         r = w.print_rules ? print_rules(&j, &w, e) : job_run(&j, e);
     job_close(&j);

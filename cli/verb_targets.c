@@ -5,17 +5,89 @@
 
 #include "formats/target.h"
 
-static void show_form(const struct target_form *f)
+static void show_scale(const struct target_role *r)
 {
-    printf("  %-12s %s, written as %s\n", f->name, f->scheme->name, f->convention->name);
-    for (int r = 0; r < ROLE_COUNT; r++)
-        if (r == 0 || f->role[r].weight != f->role[0].weight || f->role[r].scale != f->role[0].scale)
-            printf("    %-7s weight  %-28s scale  %s\n", r == ROLE_EXPERT ? "experts" : "", f->role[r].weight,
-                   f->role[r].scale);
-    printf("    scale   %s, one per %u x %u%s\n", dtype_name(f->scale_dtype), f->scale_rows, f->scale_cols,
-           f->scale_rows && f->scale_cols ? "" : " (0: the whole extent)");
+    if (r->scheme->scale == DT_COUNT)
+        return;
+    printf("            scale   %s  %s, one per ", r->scale, dtype_name(r->scale_dtype));
+    if (r->scale_rows && r->scale_cols)
+        printf("%u x %u", r->scale_rows, r->scale_cols);
+    else
+        printf(r->scale_rows == 1 ? "row" : "matrix");
+    if (r->scale_times != 1)
+        printf(", times %g", r->scale_times);
+    putchar('\n');
+}
+
+static void show_role(const char *name, const struct target_role *r, bool scheme)
+{
+    printf("    %-7s weight  %s%s%s%s\n", name, r->weight, r->is_unsigned ? "  unsigned codes" : "", scheme ? "  " : "",
+           scheme ? r->scheme->name : "");
+    show_scale(r);
+    for (size_t i = 0; i < r->nextra; i++)
+        printf("            beside it  %s: %s of the scales, %s, %s\n", r->extra[i].name, r->extra[i].rule_name,
+               dtype_name(r->extra[i].dtype), r->extra[i].sentence);
+    if (r->row_multiple > 1 || r->col_multiple > 1)
+        printf("            rows in multiples of %u, columns of %u\n", r->row_multiple, r->col_multiple);
+}
+
+/* Do experts lie as other weights do? */
+static bool same_role(const struct target_role *a, const struct target_role *b)
+{
+    return a->scheme == b->scheme && a->weight == b->weight && a->scale == b->scale && a->extra == b->extra
+        && a->row_multiple == b->row_multiple && a->col_multiple == b->col_multiple;
+}
+
+static void show_form(const struct target *t, const struct target_form *f)
+{
+    if (f->scheme)
+        printf("  %-12s %s, written as %s%s\n", f->name, f->scheme->name, f->convention->name,
+               f->activation == ACTIVATION_STATIC ? ", fixed activation scales"
+               : f->activation == ACTIVATION_NONE ? ", activations as they are" : "");
+    else
+        printf("  %-12s %s, not quantized\n", f->name, dtype_name(f->plain));
+    if (f->scheme)
+        show_role("", &f->role[ROLE_DENSE], false);
+    if (f->scheme && !same_role(&f->role[ROLE_DENSE], &f->role[ROLE_EXPERT]))
+        show_role("experts", &f->role[ROLE_EXPERT], f->role[ROLE_EXPERT].scheme != f->scheme);
     if (f->note)
         printf("    %s\n", f->note);
+    if (f->evidence)
+        printf("    evidence: %s\n", f->evidence);
+    if (f->tp_max)
+        printf("    at most %u parts of a weight (tensor parallel)\n", f->tp_max);
+    if (f->serve && f->serve != t->serve)
+        printf("    %s\n", f->serve);
+}
+
+static void show_amount(const char *what, double x, double unit, const char *name)
+{
+    if (x > 0)
+        printf("  %s %g %s", what, x / unit, name);
+}
+
+static void show_card(const struct target_card *c)
+{
+    printf("  %-10s", c->name);
+    show_amount("", c->memory_bytes, 1e9, "GB");
+    show_amount("", c->bandwidth, 1e9, "GB/s");
+    show_amount("bf16", c->rate.bf16, 1e12, "T");
+    show_amount("fp8", c->rate.fp8, 1e12, "T");
+    show_amount("int8", c->rate.int8, 1e12, "T");
+    show_amount("fp4", c->rate.fp4, 1e12, "T");
+    show_amount("link", c->link, 1e9, "GB/s");
+    show_amount("", c->power, 1, "W");
+    if (c->node)
+        printf("  %u in a server", c->node);
+    printf("  (%s: %s)\n", c->evidence, c->source);
+}
+
+static void show_words(const char *title, const char *const *s)
+{
+    if (s && *s)
+        printf("%s\n", title);
+    for (; s && *s; s++)
+        printf("  %s\n", *s);
 }
 
 static void show(const struct target *t)
@@ -25,22 +97,27 @@ static void show(const struct target *t)
            t->evidence_note ? t->evidence_note : "");
     printf("  alignment   tensors at %u bytes; rows in multiples of %u, columns of %u\n", t->align, t->row_multiple,
            t->col_multiple);
+    if (t->flushes)
+        printf("  subnormals  codes that are subnormal read as 0 (octavo verify --flush-subnormals)\n");
     printf("forms, best first\n");
     for (size_t i = 0; i < t->nforms; i++)
-        show_form(&t->form[i]);
+        show_form(t, &t->form[i]);
+    if (t->nkeep)
+        printf("not quantized\n");
+    for (size_t i = 0; i < t->nkeep; i++)
+        printf("  %s  %s\n", t->keep[i].pattern, t->keep[i].why);
     if (t->serve)
         printf("serve\n  %s\n", t->serve);
+    if (t->ncards)
+        printf("cards\n");
+    for (size_t i = 0; i < t->ncards; i++)
+        show_card(&t->card[i]);
     if (t->nfacts)
         printf("figures\n");
     for (size_t i = 0; i < t->nfacts; i++)
-        printf("  %-12s %s  (%s)\n", t->fact[i].name, t->fact[i].text, t->fact[i].source);
-    if (t->note && t->note[0])
-        printf("notes\n");
-    for (size_t i = 0; t->note && t->note[i]; i++)
-        printf("  %s\n", t->note[i]);
-    printf("sources\n");
-    for (size_t i = 0; t->source && t->source[i]; i++)
-        printf("  %s\n", t->source[i]);
+        printf("  %-12s %s  (%s: %s)\n", t->fact[i].name, t->fact[i].text, t->fact[i].evidence, t->fact[i].source);
+    show_words("notes", t->note);
+    show_words("sources", t->source);
 }
 
 static int list_all(bool json, struct err *e)
@@ -52,7 +129,8 @@ static int list_all(bool json, struct err *e)
         if (json)
             printf("%s%s", t.json, t.json[0] && t.json[__builtin_strlen(t.json) - 1] == '\n' ? "" : "\n");
         else
-            printf("%-14s %-22s %-18s %-20s %s\n", t.id, t.vendor, t.form[0].scheme->name, t.evidence, t.title);
+            printf("%-19s %-20s %-18s %-20s %s\n", t.id, t.vendor,
+                   t.form[0].scheme ? t.form[0].scheme->name : dtype_name(t.form[0].plain), t.evidence, t.title);
         target_free(&t);
     }
     return 0;

@@ -376,6 +376,23 @@ static int find_config(struct model *m, const char *path, bool is_dir, struct er
     return 0;
 }
 
+/* What was computed for a chip is no tensor of the model. */
+static int set_computed_apart(struct model *m, struct err *e)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n; i++)
+        m->ncomputed += m->t[i].stored && m->t[i].stored->rule;
+    if (!m->ncomputed)
+        return 0;
+    struct tensor *to = m->computed = arena_array(&m->mem, m->ncomputed, sizeof *to, e);
+    if (!to)
+        return -1;
+    for (size_t i = 0; i < m->n; i++)
+        *(m->t[i].stored && m->t[i].stored->rule ? to++ : &m->t[n++]) = m->t[i];
+    m->n = n;
+    return 0;
+}
+
 static int open_any(struct model *m, const char *path, bool spooled, struct err *e)
 {
     m->path = arena_strdup(&m->mem, path, e);
@@ -398,6 +415,8 @@ static int open_any(struct model *m, const char *path, bool spooled, struct err 
     m->n = t.n;
     m->kv = t.kv;
     m->nkv = t.nkv;
+    if (!rc && m->container == CONTAINER_PACKED)
+        rc = set_computed_apart(m, e);
     if (!rc)
         rc = index_names(m, e);
     if (!rc && by_index)

@@ -78,6 +78,8 @@ struct model {
     enum container container;
     struct tensor *t;          /* in order of (file, off): the order a pipe delivers */
     size_t n;
+    struct tensor *computed;   /* of a packed file: what was computed for the chip, in order; it is in no list of tensors */
+    size_t ncomputed;
     struct map by_name;        /* tensor name -> index in t */
     const char **piece;        /* names of tensors that derived ones have taken the place of (derived.h); may be in t again */
     size_t npieces;

@@ -44,6 +44,32 @@ bool stored_size(struct stored *s, uint64_t *bytes)
         && mul_u64(s->batch_bytes, s->batch, bytes);
 }
 
+static unsigned bits_of(enum dtype t)
+{
+    return dtype_table[t].block_bytes * 8u / dtype_table[t].block_elems;
+}
+
+unsigned stored_ratio(const struct stored *s, enum dtype t)
+{
+    return !s->bytes && bits_of(s->dtype) == 4 && (t == DT_U8 || t == DT_I8 || t == DT_I32) ? bits_of(t) / 4 : 1;
+}
+
+/* What can be undone: the same type, values or codes for another spelling of a scale, and codes for what held them. */
+bool stored_fits(const struct stored *s, enum dtype t)
+{
+    const bool value = s->dtype == DT_F32 || s->dtype == DT_BF16 || s->dtype == DT_F16, code = s->dtype == DT_F8_E8M0;
+    const bool scale = t == DT_F32 || t == DT_BF16 || t == DT_F16 || t == DT_U8 || t == DT_F8_E8M0;
+    if (s->rule)
+        return s->dtype == t;
+    if (s->shift && (!value || !scale))
+        return false;
+    if (s->high && stored_ratio(s, t) != 2)
+        return false;
+    if (s->flip && s->dtype != DT_I8 && s->dtype != DT_I4)
+        return false;
+    return s->dtype == t || ((value || code) && scale) || ((s->dtype == DT_I4 || s->dtype == DT_F4) && stored_ratio(s, t) > 1);
+}
+
 /* ---- writing --------------------------------------------------------------- */
 static int put_tensor(struct buf *b, const struct tensor *t, struct err *e)
 {
@@ -61,7 +87,13 @@ static int put_tensor(struct buf *b, const struct tensor *t, struct err *e)
                          dtype_name(s->dtype), (unsigned long long)s->batch, (unsigned long long)s->rows,
                          (unsigned long long)s->cols)
               || json_put_string(b, s->sentence, e)
-              || buf_printf(b, e, ",\"repeat\":[%u,%u]}", s->repeat[0], s->repeat[1])))
+              || buf_printf(b, e, ",\"repeat\":[%u,%u]", s->repeat[0], s->repeat[1])
+              || (s->shift && buf_printf(b, e, ",\"shift\":%d", s->shift)) || (s->flip && buf_puts(b, ",\"unsigned\":true", e))
+              || (s->high && buf_puts(b, ",\"high_first\":true", e)) || buf_puts(b, "}", e)))
+        return -1;
+    if (s && s->rule
+        && (buf_puts(b, ",\"computed\":{\"rule\":", e) || json_put_string(b, s->rule, e) || buf_puts(b, ",\"of\":", e)
+            || json_put_string(b, s->of, e) || buf_puts(b, "}", e)))
         return -1;
     return buf_puts(b, "}", e);
 }
@@ -150,7 +182,36 @@ static bool get_u64(const json_t *j, uint64_t *v)
     return true;
 }
 
-static int read_stored(struct head *h, const json_t *j, struct tensor *t, struct arena *mem, struct err *e)
+static bool get_flag(const json_t *j, const char *key, bool *out)
+{
+    const json_t *x = json_object_get(j, key);
+    *out = json_is_true(x);
+    return !x || json_is_boolean(x);
+}
+
+/* Factors, signs and orders that are not the usual ones, and what was computed. */
+static int read_marks(struct head *h, const json_t *j, const json_t *computed, struct tensor *t, struct stored *s,
+                      struct arena *mem, struct err *e)
+{
+    const json_t *shift = json_object_get(j, "shift");
+    if (shift && (!json_is_integer(shift) || json_integer_value(shift) < -126 || json_integer_value(shift) > 126))
+        return bad(h, e, t->name, "shift");
+    s->shift = (int)json_integer_value(shift);
+    if (!get_flag(j, "unsigned", &s->flip) || !get_flag(j, "high_first", &s->high))
+        return bad(h, e, t->name, "mark");
+    if (!computed)
+        return 0;
+    const char *rule = json_string_value(json_object_get(computed, "rule"));
+    const char *of = json_string_value(json_object_get(computed, "of"));
+    if (!rule || !of)
+        return bad(h, e, t->name, "rule of what was computed");
+    s->rule = arena_strdup(mem, rule, e);
+    s->of = arena_strdup(mem, of, e);
+    return s->rule && s->of ? 0 : -1;
+}
+
+static int read_stored(struct head *h, const json_t *j, const json_t *computed, struct tensor *t, struct arena *mem,
+                       struct err *e)
 {
     struct stored *s = arena_alloc(mem, sizeof *s, e);
     if (!s)
@@ -161,11 +222,9 @@ static int read_stored(struct head *h, const json_t *j, struct tensor *t, struct
     uint64_t rep[2], bytes;
     if (!dtype || (s->dtype = dtype_find(dtype, strlen(dtype))) == DT_COUNT)
         return bad(h, e, t->name, "stored dtype");
-    /* What can be undone: the same type, or FP32 values or UE8M0 codes for another spelling of a scale. */
-    bool scale = (s->dtype == DT_F8_E8M0 || s->dtype == DT_F32)
-              && (t->dtype == DT_F32 || t->dtype == DT_BF16 || t->dtype == DT_F16 || t->dtype == DT_U8
-                  || t->dtype == DT_F8_E8M0);
-    if ((s->dtype != t->dtype && !scale) || dtype_table[s->dtype].block_elems != 1)
+    if (read_marks(h, j, computed, t, s, mem, e))
+        return -1;
+    if (dtype_is_block(s->dtype) || !stored_fits(s, t->dtype))
         return bad(h, e, t->name, "stored dtype (it cannot stand for the logical one)");
     if (!sentence || layout_parse(&s->layout, sentence, e)
         || !(s->sentence = arena_strdup(mem, sentence, e)))
@@ -176,7 +235,9 @@ static int read_stored(struct head *h, const json_t *j, struct tensor *t, struct
         || rep[1] > UINT32_MAX)
         return bad(h, e, t->name, "stored shape");
     struct matrix m = tensor_matrix(t);
-    if (m.batch != s->batch || m.rows != ceil_div(s->rows, rep[0]) || m.cols != ceil_div(s->cols, rep[1]))
+    uint64_t cols;
+    if (!mul_u64(m.cols, stored_ratio(s, t->dtype), &cols) || m.batch != s->batch || m.rows != ceil_div(s->rows, rep[0])
+        || cols != ceil_div(s->cols, rep[1]))
         return bad(h, e, t->name, "stored shape (it does not fit the logical one)");
     s->repeat[0] = (uint32_t)rep[0];
     s->repeat[1] = (uint32_t)rep[1];
@@ -193,10 +254,11 @@ static int read_tensor(struct head *h, const json_t *j, uint64_t payload, uint64
     const char *name = json_string_value(json_object_get(j, "name"));
     const char *dtype = json_string_value(json_object_get(j, "dtype"));
     const json_t *shape = json_object_get(j, "shape"), *stored = json_object_get(j, "stored");
+    const json_t *computed = json_object_get(j, "computed");
     if (!name || !(t.name = arena_strdup(mem, name, e)))
         return bad(h, e, name, "name");
-    if (!dtype || (t.dtype = dtype_find(dtype, strlen(dtype))) == DT_COUNT || dtype_is_block(t.dtype))
-        return bad(h, e, name, "dtype"); /* GGUF's blocks are never packed as they are */
+    if (!dtype || (t.dtype = dtype_find(dtype, strlen(dtype))) == DT_COUNT || (stored && dtype_is_block(t.dtype)))
+        return bad(h, e, name, "dtype"); /* GGUF's blocks lie as in the checkpoint, or not at all */
     if (!json_is_array(shape) || json_array_size(shape) > TENSOR_MAX_RANK)
         return bad(h, e, name, "shape");
     uint64_t elems = 1, bytes;
@@ -204,11 +266,15 @@ static int read_tensor(struct head *h, const json_t *j, uint64_t payload, uint64
     for (size_t i = 0; i < t.rank; i++)
         if (!get_u64(json_array_get(shape, i), &t.dim[i]) || !mul_u64(elems, t.dim[i], &elems))
             return bad(h, e, name, "shape");
+    if (dtype_is_block(t.dtype) && (!t.rank || t.dim[t.rank - 1] % dtype_table[t.dtype].block_elems))
+        return bad(h, e, name, "shape for its dtype");
     if (!get_u64(json_object_get(j, "offset"), &t.off) || !add_u64(t.off, payload, &t.off) || t.off < *pos)
         return bad(h, e, name, "offset");
     if (!get_u64(json_object_get(j, "size"), &t.size) || t.off > end || t.size > end - t.off)
         return bad(h, e, name, "size");
-    if (stored ? read_stored(h, stored, &t, mem, e) : 0)
+    if (computed && !stored)
+        return bad(h, e, name, "layout");
+    if (stored ? read_stored(h, stored, computed, &t, mem, e) : 0)
         return -1;
     if (!stored && (!dtype_size(t.dtype, elems, &bytes) || bytes != t.size))
         return bad(h, e, name, "size");
@@ -287,42 +353,56 @@ int packed_read(struct head *h, uint32_t file, struct arena *mem, struct table *
     return r;
 }
 
-/* The trailer is sound, and tensor i has the digest it says. */
-static int check_trailer(const struct model *m, const uint8_t *tail, const uint8_t (*digest)[32], uint8_t source[32],
-                         struct err *e)
+/* The SHA-256 of a payload in a file. */
+static int payload_digest(struct model *m, const struct tensor *t, uint8_t *p, size_t piece, uint8_t digest[32],
+                          struct err *e)
+{
+    struct sha256 s;
+    sha256_init(&s);
+    for (uint64_t done = 0; done < t->size; done += piece) {
+        const size_t k = (size_t)min_u64(piece, t->size - done);
+        if (model_read_piece(m, t, done, p, k, e))
+            return -1;
+        sha256_put(&s, p, k);
+    }
+    sha256_end(&s, digest);
+    return 0;
+}
+
+/* The trailer has a digest for every payload in order: of tensors, whose digests are known, and of what was computed,
+ * which a stream has not kept. */
+static int check_trailer(struct model *m, const uint8_t *tail, size_t n, const uint8_t (*digest)[32], uint8_t *p,
+                         size_t piece, struct err *e)
 {
     const char *path = m->f[0].path;
     struct sha256 s;
     uint8_t d[32];
     sha256_init(&s);
-    sha256_put(&s, tail, (m->n + 1) * 32);
+    sha256_put(&s, tail, (n + 1) * 32);
     sha256_end(&s, d);
-    if (memcmp(d, tail + (m->n + 1) * 32, 32))
+    if (memcmp(d, tail + (n + 1) * 32, 32))
         return err_set(e, ERR_INPUT, "%s: the trailer of the packed file is damaged", path);
-    for (size_t i = 0; i < m->n; i++)
-        if (memcmp(digest[i], tail + 32 * i, 32))
-            return err_set(e, ERR_INPUT, "%s: tensor '%s': the packed bytes do not match their SHA-256", path,
-                           m->t[i].name);
-    memcpy(source, tail + 32 * m->n, 32);
+    for (size_t i = 0, c = 0; i + c < n; tail += 32) {
+        const bool computed = c < m->ncomputed && (i == m->n || m->computed[c].off < m->t[i].off);
+        const struct tensor *t = computed ? &m->computed[c++] : &m->t[i++];
+        if (computed && m->random && payload_digest(m, t, p, piece, d, e))
+            return -1;
+        if ((!computed || m->random) && memcmp(computed ? d : digest[i - 1], tail, 32))
+            return err_set(e, ERR_INPUT, "%s: tensor '%s': the packed bytes do not match their SHA-256", path, t->name);
+    }
     return 0;
 }
 
 int packed_check(struct model *m, uint8_t (*digest)[32], uint8_t source[32], struct err *e)
 {
-    size_t tail_size = (m->n + 2) * 32, piece = 1 << 20;
+    const size_t n = m->n + m->ncomputed, tail_size = (n + 2) * 32, piece = 1 << 20;
     uint8_t *tail = mem_alloc(tail_size, 1, e), *p = mem_alloc(piece, 1, e);
     int r = tail && p ? model_read_end(m, tail, tail_size, e) : -1;
-    for (size_t i = 0; !r && m->random && i < m->n; i++) {
-        struct sha256 s;
-        sha256_init(&s);
-        for (uint64_t done = 0; !r && done < m->t[i].size; done += piece) {
-            size_t k = (size_t)min_u64(piece, m->t[i].size - done);
-            r = model_read(m, i, done, p, k, e);
-            sha256_put(&s, p, r ? 0 : k);
-        }
-        sha256_end(&s, digest[i]);
-    }
-    r = r ? r : check_trailer(m, tail, (const uint8_t (*)[32])digest, source, e);
+    for (size_t i = 0; !r && m->random && i < m->n; i++)
+        r = payload_digest(m, &m->t[i], p, piece, digest[i], e);
+    r = r || check_trailer(m, tail, n, (const uint8_t (*)[32])digest, p, piece, e) ? -1 : 0;
+    if (!r)
+        memcpy(source, tail + 32 * n, 32);
     free(p);
     free(tail);
     return r;

@@ -20,14 +20,24 @@ enum { PACKED_HEAD = 64, PACKED_VERSION = 1, PACKED_ALIGN_MIN = 64 };
 /* How a tensor lies when it is not row-major bytes of its own type. Stored
  * element (r, c) is logical element (r / repeat[0], c / repeat[1]). */
 struct stored {
-    enum dtype dtype;             /* F8_E8M0 bytes may stand for F32 powers of two */
+    enum dtype dtype;             /* F8_E8M0, F32, BF16 and F16 stand for scales of another one of them, where that is
+                                   * exact; I4 and F4 for such codes in the bytes or words of U8, I8 and I32 */
     const char *sentence;
     struct layout layout;
     uint64_t batch, rows, cols;   /* as it lies, without padding */
     uint64_t batch_bytes;         /* from one matrix to the next */
     uint32_t repeat[2];
     bool bytes;                   /* rows of whole blocks, as bytes: cols and the layout's columns count them */
+    int shift;                    /* scales: what lies there is 2^shift times the value */
+    bool flip;                    /* integers: the upper bit of every code is inverted, code + 2^(bits - 1) */
+    bool high;                    /* bytes of two codes: the checkpoint has the even column in the high half */
+    const char *rule, *of;        /* computed for the chip by this rule from the scales of that weight, and no part of
+                                   * the model; NULL: a tensor of the model */
 };
+/* Stored elements per element of tensor t: 1, or how many 4-bit codes it holds. */
+unsigned stored_ratio(const struct stored *s, enum dtype t);
+/* The type for such a tensor; false when it cannot be stored so. */
+bool stored_fits(const struct stored *s, enum dtype t);
 /* Fills batch_bytes; false when sizes overflow or 8-bit bytes do not suffice. */
 bool stored_size(struct stored *s, uint64_t *bytes);
 

@@ -3,6 +3,7 @@
 #include "quantizers/strided.h"
 #include "quantizers/values.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +37,8 @@ uint64_t row_bytes(enum dtype t, uint64_t cols)
 const struct stored *grain_of(const struct tensor *t)
 {
     const struct stored *s = t->stored;
-    return s && (s->bytes || s->dtype == t->dtype) && s->repeat[0] == 1 && s->repeat[1] == 1 ? s : NULL;
+    return s && (s->bytes || s->dtype == t->dtype || stored_ratio(s, t->dtype) > 1) && s->repeat[0] == 1
+        && s->repeat[1] == 1 && !s->shift ? s : NULL;
 }
 
 /* ---- reading --------------------------------------------------------------- */
@@ -83,6 +85,21 @@ static unsigned stored_bits(const struct stored *s)
     return dtype_table[s->dtype].block_bytes * 8 / dtype_table[s->dtype].block_elems;
 }
 
+/* What a chip wants otherwise than the checkpoint has it: the sign bit of codes, halves of bytes. The same both ways. */
+static void turn(const struct stored *st, uint64_t rows, uint64_t cols, uint8_t *p, size_t stride)
+{
+    const unsigned bits = stored_bits(st);
+    const uint8_t mask = !st->flip ? 0 : bits == 4 ? 0x88 : 0x80;
+    const size_t n = (size_t)(cols * bits / 8);
+    if (!st->flip && !st->high)
+        return;
+    for (uint64_t r = 0; r < rows; r++, p += stride)
+        for (size_t i = 0; i < n; i++) {
+            const uint8_t x = p[i] ^ mask;
+            p[i] = st->high ? (uint8_t)(x << 4 | x >> 4) : x;
+        }
+}
+
 /* The box of the stored matrix, row-major in dst. */
 static int read_stored(const struct source *s, const struct stored *st, const struct box *b, void *dst,
                        size_t stride, struct scratch *tmp, struct err *e)
@@ -96,17 +113,18 @@ static int read_stored(const struct source *s, const struct stored *st, const st
         || layout_runs(&st->layout, st->rows, st->cols, b->row, b->rows, b->col, b->cols, gather_run, &g))
         return -1;
     layout_unpack(&st->layout, g.bits, b->rows, b->cols, g.local, dst, stride);
+    turn(st, b->rows, b->cols, dst, stride);
     return 0;
 }
 
-/* A stored scale as the logical type; exact, since it was exact the other way. */
-static int put_scale(uint8_t *y, enum dtype t, const uint8_t *x, enum dtype from)
+/* A stored scale, 2^shift times too big, as the logical type; exact, since it was exact the other way. */
+static int put_scale(uint8_t *y, enum dtype t, const uint8_t *x, enum dtype from, int shift)
 {
-    if (t == from) {
+    if (t == from && !shift) {
         memcpy(y, x, row_bytes(t, 1));
         return 0;
     }
-    float v = scale_value(x, from, 0);
+    float v = ldexpf(scale_value(x, from, 0), -shift);
     uint16_t h = t == DT_BF16 ? bf16_encode(v) : f16_encode(v);
     if (t == DT_F32)
         memcpy(y, &v, 4);
@@ -134,7 +152,7 @@ static int read_repeated(const struct source *s, const struct stored *st, const 
             const uint8_t *x = all + (b->row + i) * st->repeat[0] * pitch
                              + (b->col + j) * st->repeat[1] * from;
             uint8_t *y = dst + i * stride + j * to;
-            if (!r && put_scale(y, t, x, st->dtype))
+            if (!r && put_scale(y, t, x, st->dtype, st->shift))
                 r = err_set(e, ERR_INPUT, "%s: tensor '%s': packed scale [%llu,%llu] is no %s", s->model->path,
                             s->model->t[s->index].name, (unsigned long long)(b->row + i),
                             (unsigned long long)(b->col + j), dtype_name(t));
@@ -151,12 +169,13 @@ static int stored_box(const struct tensor *t, const struct view *v, const struct
         out->col = view_row_bytes(v, b->col);
         out->cols = view_row_bytes(v, b->cols);
     }
-    if (v->packing == PACK_PLAIN || t->stored->bytes)
-        return 0;
+    const unsigned ratio = stored_ratio(t->stored, t->dtype);
     const uint64_t unit = dtype_table[t->dtype].block_bytes;
-    out->col = view_row_bytes(v, b->col) / unit;
-    out->cols = view_row_bytes(v, b->cols) / unit;
-    if (t->rank == v->rank)
+    if (!t->stored->bytes && (v->packing != PACK_PLAIN || ratio > 1)) {
+        out->col = view_row_bytes(v, b->col) / unit * ratio;
+        out->cols = view_row_bytes(v, b->cols) / unit * ratio;
+    }
+    if (v->packing == PACK_PLAIN || t->stored->bytes || t->rank == v->rank)
         return 0;
     return err_set(e, ERR_INPUT, "tensor '%s': codes that are packed across dimensions are not read from a packed layout",
                    t->name);
@@ -265,9 +284,18 @@ int box_write(const struct drain *d, const struct box *b, const void *src, size_
         if (!layout_size(&st->layout, b->rows, b->cols, &elems))
             return err_set(e, ERR_INPUT, "the layout '%s' is too large", st->sentence);
         struct scatter g = {d, b->batch * st->batch_bytes, stored_bits(st), NULL, e};
-        uint8_t *local = scratch_get(tmp, (size_t)(elems * g.bits / 8), e);
+        const size_t size = (size_t)(elems * g.bits + 7) / 8, width = row_bytes(st->dtype, b->cols);
+        const bool turned = st->flip || st->high;
+        uint8_t *local = scratch_get(tmp, size + (turned ? b->rows * width : 0), e);
         if (!local)
             return -1;
+        if (turned) {
+            for (uint64_t r = 0; r < b->rows; r++)
+                memcpy(local + size + r * width, (const uint8_t *)src + r * stride, width);
+            turn(st, b->rows, b->cols, local + size, width);
+            src = local + size;
+            stride = width;
+        }
         layout_pack(&st->layout, g.bits, b->rows, b->cols, src, stride, local);
         g.local = local;
         return layout_runs(&st->layout, st->rows, st->cols, b->row, b->rows, b->col, b->cols, scatter_run,

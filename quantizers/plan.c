@@ -157,7 +157,7 @@ static int keep_plain(struct plan *p, size_t i, const struct wanted *w, const st
         return plan_decode(p, i, NULL, DT_F32, e);
     const bool other = w->gguf && w->plain_all && !stays && t->rank > 1 && t->dtype != decoded_type(w, r)
                     && (t->dtype == DT_F32 || t->dtype == DT_BF16 || t->dtype == DT_F16);
-    if (!other && (dtype_is_safetensors(t->dtype) || (w->gguf && dtype_is_block(t->dtype) && stays)))
+    if (!other && (dtype_is_safetensors(t->dtype) || ((w->gguf || w->form) && dtype_is_block(t->dtype) && stays)))
         return plan_copy(p, i, &o, NULL, e);
     /* GGUF blocks have no place in safetensors: FP32 holds their values exactly. */
     const enum dtype to = decoded_type(w, r);
@@ -363,7 +363,7 @@ int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct 
     if ((!only_carries(w) && grouping_expand(src, e)) || grouping_named(src, true, &p->group, e)
         || !(p->said = arena_array(&p->mem, src->n + 1, sizeof *p->said, e)))
         goto fail;
-    if ((w->form || w->weight_layout || w->scale_layout) && !p->group.n) {
+    if (((w->form && w->form->plain == DT_COUNT) || w->weight_layout || w->scale_layout) && !p->group.n) {
         (void)err_set(e, ERR_INPUT, "%s: nothing in this model is quantized, so there is nothing to pack (run octavo "
                       "quantize first)", src->path);
         goto fail;

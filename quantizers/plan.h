@@ -84,6 +84,7 @@ struct op {
     uint32_t repeat[2];            /* rescale, points: output (r, c) is input (r / repeat[0], c / repeat[1]) */
     enum dtype scale;              /* rescale: type of the scales that are read */
     int shift;                     /* rescale: 1 doubles every scale (E4M3FNUZ) */
+    int times;                     /* rescale: log2 of a factor that the output wants, checked and told apart from the value */
     bool pow2;                     /* rescale: every scale must be a power of two 2^-127..2^127 */
     struct matrix m;               /* what is cut into boxes */
     uint64_t box_rows, box_cols, boxes;
@@ -172,6 +173,8 @@ struct wanted {
 };
 /* Every tensor of src is mapped, copied, merged or dropped for a reason; anything
  * else is an error. The grouping is read here. src and the rules are borrowed. */
+/* Can weight g be packed in form f as it is: the same codes, scales repeated or in another type at most? */
+bool plan_takes_form(const struct group *g, const struct target_form *f);
 int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct err *e) MUST_USE;
 /* The columns and rows that a box of this op must respect. */
 struct grain {

@@ -291,6 +291,7 @@ int plan_rescale(struct plan *p, size_t scale, const struct scheme *from, const 
     op->scale = scale_type(p->src->t[scale].dtype, from);
     if (stored) {
         memcpy(op->repeat, stored->repeat, sizeof op->repeat);
+        op->times = stored->shift;
         o->t.stored = stored;
         o->t.size = stored->batch_bytes * stored->batch;
     } else if (from != to) {

@@ -203,11 +203,11 @@ static bool put_scale(const struct op *op, float value, int code, uint8_t *y)
         return true;
     }
     if (op->dtype == DT_F32)
-        return memcpy(y, &value, 4), true;
+        return memcpy(y, &value, 4), !isinf(value);
     if (op->dtype == DT_BF16 || op->dtype == DT_F16)
         h = op->dtype == DT_BF16 ? bf16_encode(value) : f16_encode(value);
     memcpy(y, &h, 2);
-    return (op->dtype == DT_BF16 ? bf16_decode(h) : f16_decode(h)) == value;
+    return !isinf(value) && (op->dtype == DT_BF16 ? bf16_decode(h) : f16_decode(h)) == value;
 }
 
 /* One scale in another type, only when that is exact.  Code 0 of UE8M0 is 2^-127, a subnormal FP32 or BF16
@@ -238,8 +238,9 @@ static int rescale_box(const struct op *op, struct active *a, unsigned pass, uin
                     "is not a power of two in 2^-127..2^127, so it cannot become "
                     "UE8M0 exactly (--spool lets that be seen and handled before anything is written)",
                     e);
-            if (!put_scale(op, value, code, y))
-                return scale_error(op, sr, sc, value, "does not fit the type of the output exactly", e);
+            const float big = ldexpf(value, op->times);
+            if (!put_scale(op, big, code, y) || ldexpf(big, -op->times) != value)
+                return scale_error(op, sr, sc, big, "does not fit the type of the output exactly", e);
         }
     w->result[0] = (struct result){out, b->cols * esize, *b};
     w->n.elems = b->rows * b->cols;
