@@ -143,10 +143,13 @@ check-hdr:
 	  $(CC) $(CPPFLAGS) -std=c11 -Wall -Wextra -Wno-psabi -fsyntax-only -x c $$h || exit 1; done
 check-man:
 	@mandoc -Tlint -Wwarning man/*.[157]
+# The tables of chips in octavo-targets(7) and the README, from formats/targets/; check-lists compares them.
+tables: $(O)/octavo
+	@OCTAVO=$(O)/octavo sh man/tables.sh
 format:
 	clang-format -i $(sort $(filter-out build/%,$(wildcard */*.c */*.h */*/*.c */*/*.h)))
 
 .PHONY: all deps check-packages demo install clean check unit asan asan-unit check-clients prove bench check-deps \
-        check-lists check-hdr check-man format
+        check-lists check-hdr check-man tables format
 .DELETE_ON_ERROR:
 .SECONDARY:

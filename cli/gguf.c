@@ -16,11 +16,15 @@ int gguf_choose(struct job *j, struct err *e)
     const bool by_name = ends_with(out, ".gguf");
     if (container && strcmp(container, "gguf") && strcmp(container, "safetensors"))
         return err_set(e, ERR_USAGE, "--container takes safetensors or gguf, not '%s'", container);
-    j->want.gguf = container ? !strcmp(container, "gguf") : by_name;
+    const bool by_chip = j->want.fit && j->want.fit->convention == convention_find("gguf");
+    if (by_chip && container && strcmp(container, "gguf"))
+        return err_set(e, ERR_USAGE, "form '%s' of %s is GGUF, and --container says %s", j->want.fit->name, j->want.target->id,
+                       container);
+    j->want.gguf = container ? !strcmp(container, "gguf") : by_name || by_chip;
     if (container && (j->want.gguf ? ends_with(out, ".safetensors") : by_name))
         return err_set(e, ERR_USAGE, "-o %s and --container %s do not agree", out, container);
-    if (j->want.gguf && (j->pack || j->verify_packed))
-        return err_set(e, ERR_USAGE, "%s: octavo %s does not write GGUF; convert, quantize and dequantize do", out, j->verb);
+    if (j->want.gguf && j->pack)
+        return err_set(e, ERR_USAGE, "%s: octavo %s does not write GGUF; convert, quantize, dequantize and unpack do", out, j->verb);
     if (j->want.gguf)
         j->want.convention = convention_find("gguf");
     if (!j->want.gguf && j->c->gguf_metadata.n)

@@ -10,12 +10,12 @@ struct choice {
 };
 
 /* A form is right when every quantized weight is in its scheme, or becomes so exactly. */
-static bool form_fits(const struct grouping *g, const struct target_form *f)
+static bool form_fits(const struct model *m, const struct grouping *g, const struct target_form *f)
 {
     for (size_t i = 0; i < g->n; i++)
         if (!plan_takes_form(&g->g[i], f))
             return false;
-    return g->n || f->plain != DT_COUNT;
+    return g->n || plan_takes_model(m, f);
 }
 
 static int choose_form(const struct choice *w, const struct target *t, struct model *m, const struct target_form **form,
@@ -26,7 +26,7 @@ static int choose_form(const struct choice *w, const struct target *t, struct mo
     if (!w->form && (grouping_expand(m, e) || grouping_read(m, true, &g, e)))
         return -1; /* the model itself is not sound */
     for (size_t i = 0; i < t->nforms && !*form; i++)
-        if (w->form ? !strcmp(w->form, t->form[i].name) : form_fits(&g, &t->form[i]))
+        if (w->form ? !strcmp(w->form, t->form[i].name) : form_fits(m, &g, &t->form[i]))
             *form = &t->form[i];
     if (*form)
         return 0;

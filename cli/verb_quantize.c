@@ -47,8 +47,8 @@ static int choose_target(const struct choice *w, const char **scheme, struct wan
     if (f->activation == ACTIVATION_STATIC && !w->activation_scales)
         return err_set(e, ERR_USAGE, "form '%s' of %s fixes the scales of activations, which calibration finds: "
                        "--activation-scales FILE gives them", f->name, target->id);
-    if (f->activation == ACTIVATION_STATIC) {
-        want->activation = ACTIVATION_STATIC;
+    if (f->activation_given) {
+        want->activation = f->activation;
         want->activation_given = true;
     }
     want->fit = f;
@@ -62,6 +62,14 @@ static int choose_target(const struct choice *w, const char **scheme, struct wan
     return 0;
 }
 
+static bool has_default(const struct rules *r, const char *pattern)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (r->r[i].is_default && !strcmp(r->r[i].pattern, pattern))
+            return true;
+    return false;
+}
+
 /* What the chip's server does not want quantized, and experts that have a scheme of their own. */
 static int add_target(struct job *j, struct err *e)
 {
@@ -70,13 +78,19 @@ static int add_target(struct job *j, struct err *e)
     const char *origin = t ? arena_printf(&j->rules.mem, e, "target %s", t->id) : NULL;
     if (t && !origin)
         return -1;
-    for (size_t i = 0; t && i < t->nkeep; i++)
-        if (rules_add_default(&j->rules, t->keep[i].pattern, ACTION_KEEP, origin, t->keep[i].why, e))
+    for (size_t i = 0; t && i < t->nkeep; i++) {
+        if (has_default(&j->rules, t->keep[i].pattern))
+            continue; /* a file of --print-rules */
+        if (rules_add_default(&j->rules, t->keep[i].pattern, ACTION_DECODE, origin, t->keep[i].why, e))
             return -1;
+        j->rules.r[j->rules.n - 1].dtype = DT_BF16; /* what is quantized already does not stay so */
+    }
     if (!t || role[ROLE_EXPERT].scheme == role[ROLE_DENSE].scheme)
         return 0;
     static const char *const experts[] = {"experts.*", "*.experts.*", "*_exps.*"}; /* tensor_role() */
     for (size_t i = 0; i < sizeof experts / sizeof *experts; i++) {
+        if (has_default(&j->rules, experts[i]))
+            continue;
         struct encoding *to = arena_alloc(&j->rules.mem, sizeof *to, e);
         if (!to || encoding_make(to, role[ROLE_EXPERT].scheme, NULL, e)
             || rules_add_default(&j->rules, experts[i], ACTION_QUANTIZE, origin, "experts", e))

@@ -1,9 +1,12 @@
 /* octavo targets: what each chip takes, and how we know. */
 #include "cli/opt.h"
 #include "cli/out.h"
+#include "cli/tables.h"
 #include "cli/verbs.h"
 
 #include "formats/target.h"
+
+#include <string.h>
 
 static void show_scale(const struct target_role *r)
 {
@@ -31,13 +34,6 @@ static void show_role(const char *name, const struct target_role *r, bool scheme
         printf("            rows in multiples of %u, columns of %u\n", r->row_multiple, r->col_multiple);
 }
 
-/* Do experts lie as other weights do? */
-static bool same_role(const struct target_role *a, const struct target_role *b)
-{
-    return a->scheme == b->scheme && a->weight == b->weight && a->scale == b->scale && a->extra == b->extra
-        && a->row_multiple == b->row_multiple && a->col_multiple == b->col_multiple;
-}
-
 static void show_form(const struct target *t, const struct target_form *f)
 {
     if (f->scheme)
@@ -48,7 +44,7 @@ static void show_form(const struct target *t, const struct target_form *f)
         printf("  %-12s %s, not quantized\n", f->name, dtype_name(f->plain));
     if (f->scheme)
         show_role("", &f->role[ROLE_DENSE], false);
-    if (f->scheme && !same_role(&f->role[ROLE_DENSE], &f->role[ROLE_EXPERT]))
+    if (f->scheme && !target_same_role(&f->role[ROLE_DENSE], &f->role[ROLE_EXPERT]))
         show_role("experts", &f->role[ROLE_EXPERT], f->role[ROLE_EXPERT].scheme != f->scheme);
     if (f->note)
         printf("    %s\n", f->note);
@@ -120,13 +116,21 @@ static void show(const struct target *t)
     show_words("sources", t->source);
 }
 
-static int list_all(bool json, struct err *e)
+enum listing { LIST_LINES, LIST_JSON, LIST_MDOC, LIST_MARKDOWN };
+
+static int list_all(enum listing as, struct err *e)
 {
+    if (as == LIST_MARKDOWN)
+        table_markdown(NULL);
     for (size_t i = 0; i < target_count(); i++) {
         struct target t;
         if (target_find(&t, target_id(i), e))
             return -1;
-        if (json)
+        if (as == LIST_MDOC)
+            table_mdoc(&t);
+        else if (as == LIST_MARKDOWN)
+            table_markdown(&t);
+        else if (as == LIST_JSON)
             printf("%s%s", t.json, t.json[0] && t.json[__builtin_strlen(t.json) - 1] == '\n' ? "" : "\n");
         else
             printf("%-19s %-20s %-18s %-20s %s\n", t.id, t.vendor,
@@ -139,18 +143,24 @@ static int list_all(bool json, struct err *e)
 int verb_targets(int argc, char **argv, struct err *e)
 {
     const char *const *in = (const char *const *)argv;
-    const char *file = NULL;
+    const char *file = NULL, *table = NULL;
     size_t n;
     bool json = false;
     const struct opt opt[] = {{OPT_STRING, 0, "target-file", "FILE", "check and show a description of your own", &file},
+                              {OPT_STRING, 0, "table", "KIND", "all chips as the table of the manual (mdoc) or of the "
+                               "README (markdown)", &table},
                               {OPT_FLAG, 0, "json", NULL, "the target's own JSON", &json}, {0}};
     const struct usage u = {"targets", "[CHIP]...", "What each chip takes: schemes, layout, limits, evidence.", opt, 0,
                             SIZE_MAX};
     int r = opt_parse(&u, argc, argv, &n, e);
     if (r)
         return r > 0 ? 0 : -1;
+    if (table && strcmp(table, "mdoc") && strcmp(table, "markdown"))
+        return err_set(e, ERR_USAGE, "--table takes mdoc or markdown, not '%s'", table);
+    if (table && (n || file))
+        return err_set(e, ERR_USAGE, "--table is of all chips, not of '%s'", n ? in[0] : file);
     if (!n && !file)
-        return list_all(json, e);
+        return list_all(table ? *table == 'm' && table[1] == 'd' ? LIST_MDOC : LIST_MARKDOWN : json ? LIST_JSON : LIST_LINES, e);
     for (size_t i = 0; i < n + (file != NULL); i++) {
         struct target t;
         if (i < n ? target_find(&t, in[i], e) : target_load(&t, file, e))

@@ -51,7 +51,8 @@ static unsigned bits_of(enum dtype t)
 
 unsigned stored_ratio(const struct stored *s, enum dtype t)
 {
-    return !s->bytes && bits_of(s->dtype) == 4 && (t == DT_U8 || t == DT_I8 || t == DT_I32) ? bits_of(t) / 4 : 1;
+    const bool codes = s->dtype == DT_I4 || s->dtype == DT_F4 || s->dtype == DT_I8;
+    return !s->bytes && codes && (t == DT_U8 || t == DT_I8 || t == DT_I32) ? bits_of(t) / bits_of(s->dtype) : 1;
 }
 
 /* What can be undone: the same type, values or codes for another spelling of a scale, and codes for what held them. */
@@ -67,7 +68,7 @@ bool stored_fits(const struct stored *s, enum dtype t)
         return false;
     if (s->flip && s->dtype != DT_I8 && s->dtype != DT_I4)
         return false;
-    return s->dtype == t || ((value || code) && scale) || ((s->dtype == DT_I4 || s->dtype == DT_F4) && stored_ratio(s, t) > 1);
+    return s->dtype == t || ((value || code) && scale) || stored_ratio(s, t) > 1;
 }
 
 /* ---- writing --------------------------------------------------------------- */

@@ -21,7 +21,7 @@ enum { PACKED_HEAD = 64, PACKED_VERSION = 1, PACKED_ALIGN_MIN = 64 };
  * element (r, c) is logical element (r / repeat[0], c / repeat[1]). */
 struct stored {
     enum dtype dtype;             /* F8_E8M0, F32, BF16 and F16 stand for scales of another one of them, where that is
-                                   * exact; I4 and F4 for such codes in the bytes or words of U8, I8 and I32 */
+                                   * exact; I4, F4 and I8 for such codes in the bytes or words of U8, I8 and I32 */
     const char *sentence;
     struct layout layout;
     uint64_t batch, rows, cols;   /* as it lies, without padding */
@@ -34,7 +34,7 @@ struct stored {
     const char *rule, *of;        /* computed for the chip by this rule from the scales of that weight, and no part of
                                    * the model; NULL: a tensor of the model */
 };
-/* Stored elements per element of tensor t: 1, or how many 4-bit codes it holds. */
+/* Stored elements per element of tensor t: 1, or how many codes it holds. */
 unsigned stored_ratio(const struct stored *s, enum dtype t);
 /* The type for such a tensor; false when it cannot be stored so. */
 bool stored_fits(const struct stored *s, enum dtype t);

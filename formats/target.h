@@ -17,8 +17,8 @@ enum extra_rule {
     EXTRA_INVERSE,    /* F32: 1 / scale (Cambricon's plain matmul of INT8: torch_mlu_ops) */
     EXTRA_DEQUANT,    /* U64: 2^46 + the upper 19 bits of the F32 (Ascend: hicann/ops-nn quant/trans_quant_param_v2) */
     EXTRA_BITS,       /* U64: the bits of the F32 (Ascend grouped matmul: vllm-ascend W4A8_DYNAMIC) */
-    EXTRA_F16,        /* F16, rounded to nearest; refused where it would be 0, subnormal or infinite */
-    EXTRA_BF16        /* BF16, rounded to nearest */
+    EXTRA_F16,        /* F16, rounded to nearest; refused where that is infinite or off by more than 1/256 */
+    EXTRA_BF16        /* BF16, the same */
 };
 struct target_extra {
     const char *name;                 /* "absmax": the tensor is called WEIGHT.absmax */
@@ -49,7 +49,8 @@ struct target_form {
     const struct scheme *scheme;      /* of dense weights, and the name of the form; NULL: plain */
     enum dtype plain;                 /* BF16 or F16: nothing is quantized; else DT_COUNT */
     const struct convention *convention; /* for the directory that the chip's server loads; NULL: plain */
-    enum activation activation;       /* what the server does to them */
+    enum activation activation;       /* what the server does to them; of dense weights unless it was given */
+    bool activation_given;
     struct target_role role[ROLE_COUNT];
     const char *serve;                /* the command that loads the directory, or NULL */
     uint32_t tp_max;                  /* largest number of parts of a weight; 0: no limit */

@@ -267,16 +267,31 @@ static void set_scheme(struct target_role *r, const struct scheme *s)
     r->scale_times = 1;
 }
 
-static int get_scheme(const struct place *p, const struct convention *c, enum activation a, const char *name,
-                      const struct scheme **out)
+static int get_scheme(const struct place *p, const struct target_form *f, const char *name, const struct scheme **out)
 {
     enum activation any;
     *out = scheme_find(name);
     if (!*out)
         return fail(p, "scheme", "there is no such scheme");
-    if (!(a == ACTIVATION_STATIC ? c->accepts && c->accepts(*out, a) : convention_takes(c, *out, &any)))
+    if (!(f->activation_given ? f->convention->accepts && f->convention->accepts(*out, f->activation)
+                              : convention_takes(f->convention, *out, &any)))
         return fail(p, "convention", "does not accept the scheme");
     return 0;
+}
+
+static int get_activations(const struct place *p, struct target_form *f)
+{
+    static const struct { const char *name; enum activation a; } words[] = {
+        {"dynamic", ACTIVATION_DYNAMIC}, {"static", ACTIVATION_STATIC}, {"none", ACTIVATION_NONE}};
+    const char *given = NULL;
+    if (get_string(p, "activations", false, &given))
+        return -1;
+    for (size_t i = 0; given && i < sizeof words / sizeof *words; i++)
+        if (!strcmp(words[i].name, given)) {
+            f->activation = words[i].a;
+            f->activation_given = true;
+        }
+    return given && !f->activation_given ? fail(p, "activations", "must be 'dynamic', 'static' or 'none'") : 0;
 }
 
 static int parse_role(const struct place *form, const char *key, struct target_form *f, enum role role)
@@ -289,7 +304,7 @@ static int parse_role(const struct place *form, const char *key, struct target_f
     struct place p;
     if (enter(form, key, json_object_get(form->object, key), &p) || check_keys(&p, known)
         || get_string(&p, "scheme", false, &scheme)
-        || (scheme && get_scheme(&p, f->convention, f->activation, scheme, &s)))
+        || (scheme && get_scheme(&p, f, scheme, &s)))
         return -1;
     if (s && s != r->scheme)
         set_scheme(r, s);
@@ -319,7 +334,7 @@ static int parse_form(const struct place *p, const struct target *t, struct targ
 {
     static const char *const known[] = {"name", "note", "scheme", "convention", "activations", "packed_scale", "unsigned",
                                         "extra", "dense", "expert", "serve", "evidence", "tp_max", NULL};
-    const char *scheme = NULL, *convention = NULL, *activations = NULL;
+    const char *scheme = NULL, *convention = NULL;
     f->plain = DT_COUNT;
     f->serve = t->serve;
     if (get_string(p, "name", true, &f->name) || get_string(p, "note", true, &f->note)
@@ -337,17 +352,14 @@ static int parse_form(const struct place *p, const struct target *t, struct targ
     if (f->plain != DT_COUNT)
         return parse_plain(p, t, f);
     if (check_keys(p, known) || get_string(p, "convention", true, &convention)
-        || get_string(p, "activations", false, &activations))
+        || get_activations(p, f))
         return -1;
     f->convention = convention_find(convention);
     if (!f->convention)
         return fail(p, "convention", "there is no such convention");
-    f->activation = activations ? ACTIVATION_STATIC : ACTIVATION_DYNAMIC;
-    if (activations && strcmp(activations, "static"))
-        return fail(p, "activations", "must be 'static' when given");
-    if (get_scheme(p, f->convention, f->activation, scheme, &f->scheme))
+    if (get_scheme(p, f, scheme, &f->scheme))
         return -1;
-    if (!activations)
+    if (!f->activation_given)
         (void)convention_takes(f->convention, f->scheme, &f->activation);
     struct target_role *r = f->role;
     set_scheme(&r[ROLE_DENSE], f->scheme);

@@ -49,8 +49,9 @@ int chip_value(enum extra_rule rule, float scale, uint8_t *y, bool *inexact, str
         const uint16_t h = rule == EXTRA_F16 ? f16_encode(scale) : bf16_encode(scale);
         value = rule == EXTRA_F16 ? f16_decode(h) : bf16_decode(h);
         *inexact = value != scale;
-        if (scale > 0 && (isinf(value) || value < (rule == EXTRA_F16 ? 0x1p-14f : 0x1p-126f)))
-            return err_set(e, ERR_INPUT, "is not in the range of normal %s numbers", rule == EXTRA_F16 ? "F16" : "BF16");
+        if (isinf(value) || fabsf(value - scale) > scale / 256)
+            return err_set(e, ERR_INPUT, "is out of the range of %s: it would be off by more than one part in 256",
+                           rule == EXTRA_F16 ? "F16" : "BF16");
         memcpy(y, &h, 2);
         return 0;
     }

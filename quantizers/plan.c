@@ -128,6 +128,12 @@ int plan_copy(struct plan *p, size_t i, const struct out_tensor *as, const struc
     } else {
         g.cols = dtype_table[t->dtype].block_elems;
     }
+    const unsigned ratio = g.from ? stored_ratio(g.from, t->dtype) : 1;
+    if (ratio > 1) { /* tiles of codes, in units of what holds them */
+        g.rows = g.from->layout.tile[0];
+        g.cols = lcm_u64(g.from->layout.tile[1], ratio) / ratio;
+        g.from = NULL;
+    }
     if (stored) {
         o->t.stored = stored;
         o->t.size = stored->batch_bytes * stored->batch;
@@ -182,7 +188,7 @@ static int plain_tensor(struct plan *p, size_t i, const struct wanted *w, struct
         return 0;
     }
     if (!w->to)
-        return keep_plain(p, i, w, r, e);
+        return w->form && plan_pack_plain(p, t, w, e) ? -1 : keep_plain(p, i, w, r, e);
     const bool asked = r && !r->is_default; /* a default takes what can be taken and is silent about the rest */
     bool yes = !r ? rules_default(t, &why) : a == ACTION_QUANTIZE && (asked || rules_linear(t, &why));
     bool can = t->rank >= 2
@@ -363,7 +369,7 @@ int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct 
     if ((!only_carries(w) && grouping_expand(src, e)) || grouping_named(src, true, &p->group, e)
         || !(p->said = arena_array(&p->mem, src->n + 1, sizeof *p->said, e)))
         goto fail;
-    if (((w->form && w->form->plain == DT_COUNT) || w->weight_layout || w->scale_layout) && !p->group.n) {
+    if ((w->form ? !p->group.n && !plan_takes_model(src, w->form) : w->weight_layout || w->scale_layout ? !p->group.n : false)) {
         (void)err_set(e, ERR_INPUT, "%s: nothing in this model is quantized, so there is nothing to pack (run octavo "
                       "quantize first)", src->path);
         goto fail;

@@ -175,6 +175,9 @@ struct wanted {
  * else is an error. The grouping is read here. src and the rules are borrowed. */
 /* Can weight g be packed in form f as it is: the same codes, scales repeated or in another type at most? */
 bool plan_takes_form(const struct group *g, const struct target_form *f);
+/* The same for a model without quantized weights: a form that quantizes nothing, or one of GGUF and a model that has
+ * blocks. */
+bool plan_takes_model(const struct model *m, const struct target_form *f);
 int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct err *e) MUST_USE;
 /* The columns and rows that a box of this op must respect. */
 struct grain {

@@ -55,7 +55,7 @@ static int copy_rest(struct plan *p, const struct group *g, struct err *e)
 /* Codes that a layout can take from where they are: one in each element, or 4-bit ones one after the other. */
 static bool is_laid(const struct view *v)
 {
-    return v->packing == PACK_PLAIN || v->packing == PACK_BYTES || (v->packing == PACK_WORDS && v->bits == 4);
+    return v->packing == PACK_PLAIN || v->packing == PACK_BYTES || (v->packing == PACK_WORDS && (v->bits == 4 || v->bits == 8));
 }
 
 bool plan_takes_form(const struct group *g, const struct target_form *f)
@@ -194,6 +194,35 @@ static int add_computed(struct plan *p, const struct group *g, const struct targ
     return 0;
 }
 
+static bool is_gguf(const struct target_form *f)
+{
+    return f->convention && !strcmp(f->convention->name, "gguf");
+}
+
+bool plan_takes_model(const struct model *m, const struct target_form *f)
+{
+    bool blocks = false;
+    for (size_t i = 0; i < m->n; i++)
+        blocks |= dtype_is_block(m->t[i].dtype);
+    return f->plain != DT_COUNT ? !blocks : is_gguf(f) && blocks;
+}
+
+/* Blocks have their scales in them, and lie as in the checkpoint. */
+int plan_pack_plain(struct plan *p, const struct tensor *t, const struct wanted *w, struct err *e)
+{
+    struct out_tensor out[OUT_PARTS];
+    size_t n = 0;
+    if (!dtype_is_block(t->dtype))
+        return 0;
+    const struct weight as = {t->name, t->rank, t->dim, w->form->scheme, w->form->activation};
+    if (is_gguf(w->form) && w->form->convention->outputs(&as, &p->mem, out, &n, e))
+        return -1;
+    return is_gguf(w->form) && out[0].dtype == t->dtype && layout_is_plain(&w->form->role[ROLE_DENSE].weight_layout) ? 0
+         : err_set(e, ERR_INPUT, "%s: tensor '%s' has blocks of %s, which form '%s' of %s does not take (octavo quantize "
+                   "--target %s --form %s --allow-requantize rounds anew)", p->src->path, t->name, dtype_name(t->dtype),
+                   w->form->name, w->target->id, w->target->id, w->form->name);
+}
+
 int plan_pack_form(struct plan *p, const struct group *g, const struct wanted *w, struct err *e)
 {
     const struct target_form *f = w->form;
@@ -204,13 +233,6 @@ int plan_pack_form(struct plan *p, const struct group *g, const struct wanted *w
     const char *why = plan_unfit(p, w, f, t->name, &g->view, e);
     if (why)
         return err_set(e, ERR_INPUT, "%s: tensor %s", p->src->path, why);
-    if (dtype_is_block(t->dtype)) { /* scales are in the blocks */
-        struct out_tensor o = out_same(t, PART_WEIGHT);
-        o.scheme = g->scheme;
-        return layout_is_plain(&r->weight_layout) ? plan_copy(p, g->of[PART_WEIGHT], &o, NULL, e)
-             : err_set(e, ERR_INPUT, "%s: tensor '%s': blocks of %s are not packed in another layout", p->src->path, t->name,
-                       dtype_name(t->dtype));
-    }
     if (pack_codes(p, g, r, e))
         return -1;
     if (g->of[PART_SCALE] != NO_TENSOR && (pack_scales(p, g, r, e) || add_computed(p, g, r, e)))

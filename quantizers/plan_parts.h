@@ -61,6 +61,8 @@ const char *plan_partial(struct plan *p, const struct wanted *w, const struct sc
 /* NULL when weight `name` has the sizes that form f wants, else the sentence that says what they are. */
 const char *plan_unfit(struct plan *p, const struct wanted *w, const struct target_form *f, const char *name,
                        const struct view *v, struct err *e);
+/* Refuses blocks of GGUF that are not those of the form. */
+int plan_pack_plain(struct plan *p, const struct tensor *t, const struct wanted *w, struct err *e) MUST_USE;
 int plan_pack_form(struct plan *p, const struct group *g, const struct wanted *w, struct err *e) MUST_USE;
 int plan_pack_sentence(struct plan *p, const struct group *g, const struct wanted *w, struct err *e) MUST_USE;
 

@@ -102,6 +102,7 @@ if [ -f man/octavo-targets.7 ]; then
 else
     say "there is no man/octavo-targets.7"
 fi
+sh man/tables.sh --check || bad=1
 
 # ---- schemes, conventions, scale rules ------------------------------------------------
 # The program names what there is when asked for what there is not.

@@ -11,7 +11,8 @@
 #   ROOT    the top of the source tree
 #   DATA    the shared test data, or empty where there is none
 #
-# and passes when it exits 0; 77 means skipped (its last line says why).
+# and passes when it exits 0; 77 means skipped (its last line says why).  Lines of a
+# script that passes are shown when they begin with "REPORT ".
 # TESTS=GLOB runs only the scripts that match, and no unit tests:
 #
 #   TESTS='*/pack/*' sh tests/run.sh - tests/cli
@@ -127,7 +128,10 @@ while read -r s; do
     status=$(cat "$scratch/$n/status" 2>/dev/null || echo lost)
     case $s in "$ROOT"/*) s=${s#"$ROOT"/} ;; esac
     case $status in
-    0) passed=$((passed + 1)) ;;
+    0)
+        passed=$((passed + 1))
+        sed -n 's/^REPORT //p' "$scratch/$n/log"
+        ;;
     77)
         skipped=$((skipped + 1))
         echo "SKIP $s: $(tail -n 1 "$scratch/$n/log")"

@@ -72,8 +72,8 @@ static bool find_row(const struct scheme *s, enum activation a, struct row *r)
     if (!scheme_int(s) || !floats || s->block_rows > 1)
         return false;
     bool whole = s->elem == DT_I8 && s->bits == 8 && (tensor || channel) && !s->zero_point;
-    r->format = whole ? "int-quantized" : "pack-quantized";
-    return whole ? a != ACTIVATION_NONE : a == ACTIVATION_NONE && !tensor;
+    r->format = whole && a != ACTIVATION_NONE ? "int-quantized" : "pack-quantized";
+    return a == ACTIVATION_NONE ? !tensor : whole;
 }
 
 bool compressed_accepts(const struct scheme *s, enum activation a)

@@ -1,8 +1,10 @@
 . "$ROOT/tests/cli/lib.sh"
 expect_exit 0 "$OCTAVO" targets
 ids=$(awk '{ print $1 }' out)
-[ "$(echo $ids | wc -w)" -ge 6 ] || fail "six targets"
-for want in nvidia-sm90 nvidia-sm100 ascend-950 ascend-910b musa-mp31 biren-br288; do
+for want in ascend-910b ascend-910c ascend-950 cambricon-mlu kunlunxin-p800 kunlunxin-r480 hygon-k100ai hygon-bw1000 \
+    hygon-bw1100 musa-mp31 musa-mp22 metax-c500 metax-c600 enflame-gcu300 enflame-gcu400 biren-br1xx biren-br2xx \
+    biren-br288 iluvatar-bi lisuan-7g chana-tpu verisilicon-vip nvidia-sm80-marlin nvidia-sm90 nvidia-sm100 \
+    nvidia-trtllm-w8a16 kunlunxin-fp8 iluvatar-fp8 lisuan-fp8 zhonghao-fp8; do
     case " $(echo $ids) " in *" $want "*) ;; *) fail "the target $want" ;; esac
 done
 for id in $ids; do

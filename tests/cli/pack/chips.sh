@@ -1,0 +1,84 @@
+# What chips want otherwise than the checkpoint has it, against the definition
+# worked out here with od and awk: scales times a power of two in Marlin's order,
+# unsigned codes, and the tensors that are computed from scales.
+. "$ROOT/tests/cli/lib.sh"
+# bytes_of FILE.safetensors NAME, packed_of FILE.octp NAME: the raw bytes of a tensor.
+bytes_of() {
+    n=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+    at=$(head -c $((n + 8)) "$1" | tail -c +9 | tr '{' '\n' | tr -d '\n' | sed 's/"__metadata__"[^}]*}//' |
+        tr '}' '\n' | grep -F "\"$2\":" | sed 's/.*"data_offsets":\[\([0-9]*\),\([0-9]*\)\].*/\1 \2/')
+    [ "$at" ] || fail "$2 in $1"
+    set -- "$1" $at
+    tail -c +$((n + 9 + $2)) "$1" | head -c $(($3 - $2))
+}
+packed_of() {
+    payload=$(od -An -tu8 -j24 -N8 "$1" | tr -d ' ')
+    at=$(head -c "$payload" "$1" | tail -c +65 | grep -aF "\"name\":\"$2\"" | sed 's/.*"offset":\([0-9]*\),"size":\([0-9]*\).*/\1 \2/')
+    [ "$at" ] || fail "$2 in $1"
+    set -- "$1" $at
+    tail -c +$((payload + 1 + $2)) "$1" | head -c "$3"
+}
+numbers() { od -An -v -t"$1" -w"$2" | tr -d ' '; }  # one per line
+
+w=model.layers.0.self_attn.q_proj.weight
+up=model.layers.0.mlp.up_proj.weight
+
+# ---- scales of Marlin kernels: [groups, N], inside every 64 rows new[8i + j] = old[i + 8j], times 2^120 or 2^8 ----
+# The sample's N of 464 is no multiple of 64; the miniature's are.
+mini bf16 m
+octavo quantize -q m --target nvidia-sm80-marlin -o q.safetensors
+w=model.layers.0.self_attn.o_proj.weight                    # [256,128]
+bytes_of q.safetensors "${w}_scale_inv" | numbers u4 4 >f32
+[ "$(wc -l <f32)" -eq 2 ] || fail "two blocks of $w"
+for form in bf16 f16; do
+    octavo pack -q q.safetensors --target nvidia-sm80-marlin --form $form -o $form.octp
+    packed_of $form.octp "${w}_scale_inv" | numbers u2 2 >got
+    awk -v form=$form '{ e[NR - 1] = int($1 / 8388608) - 127 }
+        END { for (p = 0; p < 256; p++) {
+            inner = p % 64; i = int(inner / 8); j = inner % 8; old = int(p / 64) * 64 + i + 8 * j
+            x = e[int(old / 128)]
+            y = x + 8 + 15 > 0 ? (x + 8 + 15) * 1024 : 2 ^ (x + 8 + 24)
+            if (form == "bf16") y = (x + 120 + 127) * 128
+            print y } }' f32 >want
+    same want got
+done
+
+# ---- computed beside the scales ----------------------------------------------------
+octavo quantize -q "$MODEL" --target kunlunxin-p800 -o int8
+octavo quantize -q "$MODEL" --target ascend-910b -o ascend
+octavo pack -q int8 --target kunlunxin-p800 -o k.octp
+octavo pack -q int8 --target nvidia-trtllm-w8a16 -o none.octp 2>/dev/null && fail "8-bit activations are another form"
+bytes_of int8/model.safetensors "${up}_scale" >scale
+od -An -v -tf4 -w4 scale >want
+packed_of k.octp "$up.absmax" | od -An -v -tf4 -w4 >got
+[ "$(wc -l <got)" -eq "$(wc -l <want)" ] && [ -s got ] || fail "a value per row"
+# od prints eight digits of the nine that tell F32 numbers apart.
+paste want got | awk '{ d = $1 * 127 - $2; if (d > $2 * 2e-7 || -d > $2 * 2e-7) exit 1 }' || fail "127 times the scale"
+# It is in no list of tensors and in no digest.
+octavo ls k.octp >listing
+! grep -q absmax listing || fail "absmax in the listing"
+same_digest int8 k.octp
+
+# ---- unsigned codes, F16 scales ------------------------------------------------------
+octavo quantize -q "$MODEL" --target nvidia-trtllm-w8a16 -o words
+octavo pack -q words --target nvidia-trtllm-w8a16 -o t.octp
+# compressed-tensors keeps 8-bit codes as code + 128 in words: the same bytes, in another order.
+bytes_of words/model.safetensors "${up}_packed" | numbers u1 1 >plain
+k=$(octavo ls --json words | sed -n "s/.*\"name\":\"${up}_packed\",\"dtype\":\"I32\",\"shape\":\[[0-9]*,\([0-9]*\)\].*/\1/p")
+awk -v K=$((k * 4)) 'BEGIN { split("0 2 1 3", b, " ") } { x[NR - 1] = $1 }
+    END { N = NR / K
+        for (n = 0; n < N; n++) for (k = 0; k < K; k++) {
+            h = int(k % 16 / 8); q = int(k % 8 / 2); e = k % 2; kp = int(k / 16) * 16 + 4 * q + 2 * h + e; v = int(kp / 4)
+            y[4 * (int(n / 2) * (K / 4) * 2 + 32 * int(v / 16) + 16 * (n % 2) + v % 16) + b[kp % 4 + 1]] = x[n * K + k] }
+        for (i = 0; i < N * K; i++) print y[i] }' plain >want
+packed_of t.octp "${up}_packed" | numbers u1 1 >got
+same want got
+
+# ---- damage to what was computed is noticed, though nothing reads it ----------------
+payload=$(od -An -tu8 -j24 -N8 k.octp | tr -d ' ')
+at=$(head -c "$payload" k.octp | tail -c +65 | grep -aF "\"name\":\"$up.absmax\"" | sed 's/.*"offset":\([0-9]*\).*/\1/')
+cp k.octp broken.octp
+printf '\001' | dd of=broken.octp bs=1 seek=$((payload + at)) conv=notrunc 2>/dev/null
+refused 3 unpack broken.octp -o back
+expect_err "$up.absmax" SHA-256
+absent back
