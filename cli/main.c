@@ -24,6 +24,7 @@ static const struct { const char *name, *title; int (*run)(int, char **, struct 
     {"pack", "a chip's own memory layout, in one self-describing file", verb_pack},
     {"unpack", "and back, byte for byte", verb_unpack},
     {"digest", "one number for the contents, equal for file, shards, pipe and packed file", verb_digest},
+    {"fit", "does it fit, on how many cards, and how fast can it be at most", verb_fit},
     {"targets", "what each chip takes, and how we know", verb_targets},
 };
 enum { NVERBS = sizeof verbs / sizeof *verbs };

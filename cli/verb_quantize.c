@@ -62,45 +62,6 @@ static int choose_target(const struct choice *w, const char **scheme, struct wan
     return 0;
 }
 
-static bool has_default(const struct rules *r, const char *pattern)
-{
-    for (size_t i = 0; i < r->n; i++)
-        if (r->r[i].is_default && !strcmp(r->r[i].pattern, pattern))
-            return true;
-    return false;
-}
-
-/* What the chip's server does not want quantized, and experts that have a scheme of their own. */
-static int add_target(struct job *j, struct err *e)
-{
-    const struct target *t = j->want.target;
-    const struct target_role *role = j->want.fit ? j->want.fit->role : NULL;
-    const char *origin = t ? arena_printf(&j->rules.mem, e, "target %s", t->id) : NULL;
-    if (t && !origin)
-        return -1;
-    for (size_t i = 0; t && i < t->nkeep; i++) {
-        if (has_default(&j->rules, t->keep[i].pattern))
-            continue; /* a file of --print-rules */
-        if (rules_add_default(&j->rules, t->keep[i].pattern, ACTION_DECODE, origin, t->keep[i].why, e))
-            return -1;
-        j->rules.r[j->rules.n - 1].dtype = DT_BF16; /* what is quantized already does not stay so */
-    }
-    if (!t || role[ROLE_EXPERT].scheme == role[ROLE_DENSE].scheme)
-        return 0;
-    static const char *const experts[] = {"experts.*", "*.experts.*", "*_exps.*"}; /* tensor_role() */
-    for (size_t i = 0; i < sizeof experts / sizeof *experts; i++) {
-        if (has_default(&j->rules, experts[i]))
-            continue;
-        struct encoding *to = arena_alloc(&j->rules.mem, sizeof *to, e);
-        if (!to || encoding_make(to, role[ROLE_EXPERT].scheme, NULL, e)
-            || rules_add_default(&j->rules, experts[i], ACTION_QUANTIZE, origin, "experts", e))
-            return -1;
-        to->saturate_nonfinite = j->want.to && j->want.to->saturate_nonfinite;
-        j->rules.r[j->rules.n - 1].to = to;
-    }
-    return 0;
-}
-
 static int choose_activation(const struct choice *w, struct wanted *want, struct err *e)
 {
     static const struct { const char *name; enum activation a; } words[] = {
@@ -254,7 +215,7 @@ static int choose_convention(struct wanted *want, struct err *e)
 static int add_defaults(const struct choice *w, struct job *j, struct err *e)
 {
     const struct preset *p = w->preset ? preset_find(w->preset) : preset_of(j->src.config);
-    if (preset_add(&j->rules, p, e) || add_target(j, e))
+    if (preset_add(&j->rules, p, e) || preset_add_target(&j->rules, j->want.target, j->want.fit, j->want.to && j->want.to->saturate_nonfinite, e))
         return -1;
     return rules_add_default(&j->rules, "*", ACTION_QUANTIZE, "default", "all other matrices of linear layers (X.weight, "
                              "stacks of experts)", e);

@@ -13,6 +13,7 @@ int verb_verify(int argc, char **argv, struct err *e);
 int verb_pack(int argc, char **argv, struct err *e);
 int verb_unpack(int argc, char **argv, struct err *e);
 int verb_digest(int argc, char **argv, struct err *e);
+int verb_fit(int argc, char **argv, struct err *e);
 int verb_targets(int argc, char **argv, struct err *e);
 
 #endif

@@ -139,7 +139,7 @@ int table_end(struct table *t, size_t from, const struct head *h, uint64_t end, 
 {
     const uint64_t size = h->file_size;
     t->end = end;
-    if (size == UINT64_MAX || size == end || (size > end && !exact))
+    if (size == UINT64_MAX || size == end || (size > end && !exact) || (size < end && h->may_be_short))
         return 0;
     if (size > end)
         return err_set(e, ERR_INPUT,
@@ -291,7 +291,8 @@ static int open_file(struct model *m, const char *path, bool spooled, struct tab
         if (!m->stream || (spooled && spool(m, e)))
             return -1;
     }
-    struct head h = {.path = f->path, .fd = f->fd, .stream = m->stream, .file_size = f->size};
+    struct head h = {.path = f->path, .fd = f->fd, .stream = m->stream, .file_size = f->size,
+                     .may_be_short = m->headers_only};
     const int rc = read_container(m, &h, t, e);
     m->stream_pos = h.n;
     m->stream_end = max_u64(t->end, h.n);
@@ -425,9 +426,9 @@ static int open_any(struct model *m, const char *path, bool spooled, struct err 
     return rc ? -1 : find_config(m, path, is_dir, e);
 }
 
-static int open_model(struct model *m, const char *path, bool spooled, struct err *e)
+static int open_model(struct model *m, const char *path, bool spooled, bool headers_only, struct err *e)
 {
-    *m = (struct model){0};
+    *m = (struct model){.headers_only = headers_only};
     if (!open_any(m, path, spooled, e))
         return 0;
     model_close(m);
@@ -436,12 +437,17 @@ static int open_model(struct model *m, const char *path, bool spooled, struct er
 
 int model_open(struct model *m, const char *path, struct err *e)
 {
-    return open_model(m, path, false, e);
+    return open_model(m, path, false, false, e);
+}
+
+int model_open_headers(struct model *m, const char *path, struct err *e)
+{
+    return open_model(m, path, false, true, e);
 }
 
 int model_open_spooled(struct model *m, const char *path, struct err *e)
 {
-    return open_model(m, path, true, e);
+    return open_model(m, path, true, false, e);
 }
 
 void model_close(struct model *m)

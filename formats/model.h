@@ -88,6 +88,7 @@ struct model {
     struct model_file *f;
     size_t nf;
     bool random;               /* false: a pipe or compressed file; tensors can only be read once, in order */
+    bool headers_only;         /* bytes of tensors may be missing */
     bool sharded;              /* came through an index or as several files */
     /* GGUF: the whole key/value section of the (first) file as it lies there, gguf_kv_count
      * times { u64 length, key, u32 type, value }, little-endian, so that it can be written
@@ -115,6 +116,9 @@ int model_open(struct model *m, const char *path, struct err *e) MUST_USE;
 /* The same, but a stream is copied to an unlinked temporary file in $TMPDIR (or
  * /tmp) first, and is random then (option --spool). */
 int model_open_spooled(struct model *m, const char *path, struct err *e) MUST_USE;
+/* The same as model_open, but bytes after the headers of safetensors files may be missing: a model of which only the
+ * headers were fetched. */
+int model_open_headers(struct model *m, const char *path, struct err *e) MUST_USE;
 /* Reads n raw bytes at byte off of tensor i.  Thread-safe when random; else
  * offsets must ascend over the whole file, bytes skipped are discarded, and an
  * input that ends early is an error naming the tensor. */
@@ -142,6 +146,7 @@ struct head {
     int fd;                 /* -1: stream */
     struct stream *stream;
     uint64_t file_size;     /* UINT64_MAX when unknown (stream) */
+    bool may_be_short;      /* bytes of tensors may be missing */
     uint8_t *p;
     size_t n, cap;
 };

@@ -266,7 +266,7 @@ static int read_shard(const struct shards *s, struct model *m, uint32_t number, 
         return -1;
     if (f->size == UINT64_MAX)
         return err_set(e, ERR_INPUT, "%s: is a shard, but no regular file", f->path);
-    struct head h = {.path = f->path, .fd = f->fd, .file_size = f->size};
+    struct head h = {.path = f->path, .fd = f->fd, .file_size = f->size, .may_be_short = m->headers_only};
     int rc = head_need(&h, min_u64(f->size, 18), e);
     if (!rc && stream_magic(h.p, h.n))
         rc = err_set(e, ERR_INPUT,

@@ -210,3 +210,38 @@ int preset_add(struct rules *r, const struct preset *p, struct err *e)
         return -1;
     return p == rest || p->line == none ? 0 : add_lines(r, rest, "preset generic", e);
 }
+
+static bool has_default(const struct rules *r, const char *pattern)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (r->r[i].is_default && !strcmp(r->r[i].pattern, pattern))
+            return true;
+    return false;
+}
+
+int preset_add_target(struct rules *r, const struct target *t, const struct target_form *f, bool saturate, struct err *e)
+{
+    static const char *const experts[] = {"experts.*", "*.experts.*", "*_exps.*"}; /* tensor_role() */
+    const struct scheme *const of_experts = f ? f->role[ROLE_EXPERT].scheme : NULL;
+    const char *origin = t ? arena_printf(&r->mem, e, "target %s", t->id) : NULL;
+    if (t && !origin)
+        return -1;
+    for (size_t i = 0; t && i < t->nkeep; i++) {
+        if (has_default(r, t->keep[i].pattern))
+            continue; /* a file of --print-rules */
+        if (rules_add_default(r, t->keep[i].pattern, ACTION_DECODE, origin, t->keep[i].why, e))
+            return -1;
+        r->r[r->n - 1].dtype = DT_BF16; /* what is quantized already does not stay so */
+    }
+    for (size_t i = 0; t && of_experts != f->role[ROLE_DENSE].scheme && i < sizeof experts / sizeof *experts; i++) {
+        if (has_default(r, experts[i]))
+            continue;
+        struct encoding *to = arena_alloc(&r->mem, sizeof *to, e);
+        if (!to || encoding_make(to, of_experts, NULL, e)
+            || rules_add_default(r, experts[i], ACTION_QUANTIZE, origin, "experts", e))
+            return -1;
+        to->saturate_nonfinite = saturate;
+        r->r[r->n - 1].to = to;
+    }
+    return 0;
+}

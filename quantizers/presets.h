@@ -4,6 +4,7 @@
 #ifndef OCTAVO_PRESETS_H
 #define OCTAVO_PRESETS_H
 
+#include "formats/target.h"
 #include "quantizers/rules.h"
 
 struct preset_line {
@@ -25,5 +26,9 @@ const struct preset *preset_find(const char *name);
 const struct preset *preset_of(const char *config);
 /* Appends its lines as defaults, and then those of "generic", which hold for whatever it does not name. */
 int preset_add(struct rules *r, const struct preset *p, struct err *e) MUST_USE;
+/* The defaults of a target (NULL: none): what its server does not want quantized, decoded to BF16, and experts that have
+ * a scheme of their own in form f. After the preset, before what the run says of the rest. */
+int preset_add_target(struct rules *r, const struct target *t, const struct target_form *f, bool saturate,
+                      struct err *e) MUST_USE;
 
 #endif

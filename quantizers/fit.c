@@ -1,0 +1,189 @@
+#include "quantizers/fit.h"
+
+#include "quantizers/plan.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- weights ------------------------------------------------------------------------ */
+
+/* What becomes of weight `name`: quantized, or kept? */
+static bool is_quantized(const struct tensor *t, const struct group *g, const struct rules *rules, const struct target_role *r,
+                         const struct matrix *m)
+{
+    const char *why;
+    const struct rule *rule = rules_find(rules, g ? g->name : t->name);
+    if (!r->scheme || m->rows % r->row_multiple || m->cols % r->col_multiple
+        || (r->scheme->block_rows == 1 && r->scheme->block_cols && m->cols % r->scheme->block_cols))
+        return false;
+    if (rule && rule->action == ACTION_DECODE)
+        return false;
+    if (g)
+        return true;
+    return t->rank >= 2 && (!rule || rule->action == ACTION_QUANTIZE) && rules_linear(t, &why);
+}
+
+/* Can a weight of this size be cut into `parts`? Whole heads, whole blocks, whole tiles. */
+static bool can_cut(const struct cut_of *c, const struct matrix *m, const struct target_role *r, bool quantized, uint64_t parts)
+{
+    if (parts == 1 || c->cut == CUT_NONE)
+        return true;
+    if (c->units && parts > c->units) {
+        if (!c->kv || parts % c->units)
+            return false;
+        parts = c->units;
+    } else if (c->units && c->units % parts) {
+        return false;
+    }
+    const uint64_t extent = c->cut == CUT_ROWS ? m->rows : m->cols;
+    if (!quantized)
+        return extent % parts == 0 || c->units == 0; /* vocabularies are padded */
+    const uint32_t block = c->cut == CUT_ROWS ? r->scheme->block_rows : r->scheme->block_cols;
+    const uint64_t unit = lcm_u64(block ? block : 1, c->cut == CUT_ROWS ? r->row_multiple : r->col_multiple);
+    return extent % parts == 0 && (extent / parts) % unit == 0;
+}
+
+static uint64_t layer_of(const char *name)
+{
+    const char *at = strstr(name, "layers.");
+    uint64_t n = 0;
+    for (at = at ? at + 7 : ""; *at >= '0' && *at <= '9'; at++)
+        n = n * 10 + (uint64_t)(*at - '0');
+    return n;
+}
+
+static void measure_one(const struct model *m, const struct tensor *t, const struct group *g, const struct rules *rules,
+                        const struct target_form *f, const struct heads *h, struct fit_weights *w)
+{
+    const char *name = g ? g->name : t->name;
+    const struct view v = g ? g->view : view_of(t);
+    const struct matrix x = view_matrix(&v);
+    const struct target_role *r = form_role(f, name);
+    const bool quantized = is_quantized(t, g, rules, r, &x);
+    const struct cut_of c = cut_of(name, h);
+    double codes = (double)x.batch * (double)x.rows * (double)x.cols, scales = 0;
+    (void)m;
+    if (quantized) {
+        uint64_t rows, cols;
+        scheme_scale_shape(r->scheme, x.rows, x.cols, &rows, &cols);
+        codes = codes * r->scheme->bits / 8;
+        if (r->scheme->scale != DT_COUNT)
+            scales = (double)x.batch * (double)rows * (double)cols * (double)dtype_table[r->scheme->scale].block_bytes;
+        w->quantized++;
+        w->codes += codes;
+        w->scales += scales;
+    } else {
+        /* Codes of a weight that is kept are decoded to BF16. */
+        codes = g ? codes * 2 : f->plain != DT_COUNT && t->rank > 1 && dtype_is_block(t->dtype) ? codes * 2 : (double)t->size;
+        w->plain += codes;
+        w->kept += t->rank > 1;
+    }
+    const double bytes = codes + scales;
+    const bool more = h->layers && strstr(name, "layers.") && layer_of(name) >= h->layers; /* predicts further tokens */
+    const bool lookup = strstr(name, "embed_tokens") != NULL;
+    const double read = more || lookup ? 0 : bytes;
+    if (c.expert && (x.batch > 1 || expert_number(name) >= 0)) {
+        w->expert += bytes;
+        w->expert_read += read;
+    } else if (c.cut != CUT_NONE) {
+        w->cut += bytes;
+        w->cut_read += read;
+    } else {
+        w->whole += bytes;
+        w->whole_read += read;
+    }
+    for (int i = 0; i < FIT_POWERS; i++) {
+        const bool yes = can_cut(&c, &x, r, quantized, UINT64_C(1) << i);
+        bool *all = c.expert ? &w->cuts_experts[i] : &w->cuts[i];
+        if (!yes && *all && !c.expert)
+            w->uncut[i] = name;
+        *all &= yes;
+    }
+}
+
+int fit_measure(const struct model *m, const struct grouping *g, const struct rules *rules, const struct target *t,
+                const struct target_form *f, const struct heads *h, struct fit_weights *w, struct err *e)
+{
+    *w = (struct fit_weights){0};
+    (void)t;
+    for (int i = 0; i < FIT_POWERS; i++)
+        w->cuts[i] = w->cuts_experts[i] = true;
+    for (size_t i = 0; i < m->n; i++) {
+        if (grouping_has(g, i) && g->part[i] != PART_WEIGHT)
+            continue;
+        const struct group *own = g->part[i] == PART_WEIGHT ? &g->g[g->group[i]] : NULL;
+        if (!own && g->part[i] != PART_PLAIN)
+            continue;
+        measure_one(m, &m->t[i], own, rules, f, h, w);
+    }
+    return w->codes + w->plain > 0 ? 0 : err_set(e, ERR_INPUT, "%s: there is no weight in it", m->path);
+}
+
+/* ---- cards -------------------------------------------------------------------------- */
+static int log2_of(uint32_t n)
+{
+    int i = 0;
+    while ((UINT32_C(1) << i) < n)
+        i++;
+    return (UINT32_C(1) << i) == n && i < FIT_POWERS ? i : -1;
+}
+
+/* One way to share out; false when it is not possible at all. */
+static bool share_out(const struct fit_weights *w, const struct heads *h, const struct fit_options *o, uint32_t cards,
+                      uint32_t tp, struct fit_result *r)
+{
+    const int i = log2_of(tp), n = log2_of(cards);
+    const bool moe = w->expert > 0;
+    if (i < 0 || cards % tp || !w->cuts[i] || (!moe && tp != cards))
+        return false;
+    *r = (struct fit_result){.cards = cards, .tp = tp, .dp = cards / tp};
+    /* Experts go whole to a card each, as far as they divide; else all of them are cut. */
+    if (moe && h->experts && h->experts % cards)
+        r->experts_cut = true;
+    if (r->experts_cut && (n < 0 || !w->cuts_experts[n]))
+        return false;
+    const double dp = r->dp, sequences = ceil(o->batch / dp);
+    const double share = h->latent ? 1 : 1 / fmin(tp, h->kv ? (double)h->kv : 1);
+    r->kv_token = (double)h->kv_elements * (double)h->layers * o->kv_bytes;
+    r->weights = w->expert / cards + w->cut / tp + w->whole;
+    r->kv = r->kv_token * share * o->context * sequences;
+    r->overhead = o->overhead;
+    r->room = o->memory * o->usable - o->overhead;
+    r->fits = r->weights + r->kv <= r->room;
+    const double met = h->experts && h->per_token ? 1 - pow(1 - (double)h->per_token / (double)h->experts, o->batch) : 1;
+    r->read = w->expert_read * met / cards + w->cut_read / tp + w->whole_read + r->kv;
+    if (o->bandwidth > 0)
+        r->tokens = o->batch / (r->read / o->bandwidth);
+    if (o->power > 0)
+        r->per_joule = r->tokens / (o->power * cards);
+    return true;
+}
+
+static bool better(const struct fit_result *a, const struct fit_result *b)
+{
+    if (a->fits != b->fits)
+        return a->fits;
+    if (a->fits)
+        return a->read < b->read;
+    return a->weights + a->kv < b->weights + b->kv;
+}
+
+void fit_solve(const struct fit_weights *w, const struct heads *h, const struct fit_options *o, uint32_t tp_max,
+               struct fit_result *r)
+{
+    struct fit_result x, best = {0};
+    bool any = false;
+    for (uint32_t cards = o->cards ? o->cards : 1; cards <= 1 << (FIT_POWERS - 1) && !best.fits; cards *= 2) {
+        for (uint32_t tp = 1; tp <= cards; tp *= 2) {
+            if ((o->tp && tp != o->tp) || (tp_max && tp > tp_max) || !share_out(w, h, o, cards, tp, &x))
+                continue;
+            if (!any || better(&x, &best))
+                best = x;
+            any = true;
+        }
+        if (o->cards)
+            break;
+    }
+    *r = best;
+    r->why = !any ? "no way to cut the weights" : best.fits ? NULL : best.weights > best.room ? "weights" : "the KV cache";
+}

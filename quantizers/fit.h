@@ -1,0 +1,54 @@
+/* Does a model fit on cards of a target, on how many, cut in which way, and how
+ * fast can it be at most?  Arithmetic on headers: no byte of a weight is read.
+ *
+ * The bound is that of memory bandwidth while text is generated: every step
+ * reads each weight that a batch meets once, and the KV cache of every token so
+ * far.  Whatever computes or communicates makes it slower, never faster. */
+#ifndef OCTAVO_FIT_H
+#define OCTAVO_FIT_H
+
+#include "formats/convention.h"
+#include "formats/target.h"
+#include "quantizers/parallel.h"
+#include "quantizers/rules.h"
+
+enum { FIT_POWERS = 11 }; /* 1, 2, 4 ... 1024 parts */
+
+/* Bytes of a model in a form, by how they are shared out. */
+struct fit_weights {
+    double expert, cut, whole;              /* routed experts; cut by tensor parallelism; on every card */
+    double cut_read, whole_read;            /* what a step reads of them: no embedding, and no layer that predicts more */
+    double expert_read;                     /* if a token met all experts */
+    double codes, scales, plain;            /* the same bytes by what they are */
+    uint64_t quantized, kept;               /* weights */
+    bool cuts[FIT_POWERS], cuts_experts[FIT_POWERS]; /* can every weight be cut into 2^i parts? */
+    const char *uncut[FIT_POWERS];          /* if not: the first that cannot be */
+};
+/* rules: what quantize would do by default (presets), target's own included. g: of m, from grouping_named. */
+int fit_measure(const struct model *m, const struct grouping *g, const struct rules *rules, const struct target *t,
+                const struct target_form *f, const struct heads *h, struct fit_weights *w, struct err *e) MUST_USE;
+
+struct fit_options {
+    double context, batch;      /* tokens per sequence, sequences */
+    double kv_bytes;            /* of an element of the KV cache */
+    double overhead, usable;    /* bytes per card that the server takes; share of the rest that may be used */
+    double memory, bandwidth, power; /* per card; 0: not known */
+    uint32_t cards, tp;         /* 0: find them */
+};
+struct fit_result {
+    bool fits;
+    uint32_t cards, tp, dp;     /* tp * dp == cards; experts are spread over all */
+    bool experts_cut;           /* they do not divide among the cards: each is cut, too */
+    double kv_token;            /* bytes of KV cache per token */
+    double weights, kv, overhead; /* bytes on the fullest card */
+    double room;                /* bytes on a card that may be used, the overhead taken off */
+    double read;                /* bytes that a card reads per step */
+    double tokens;              /* per second, all sequences; 0: bandwidth unknown */
+    double per_joule;           /* 0: unknown */
+    const char *why;            /* it does not fit: what stands in the way */
+};
+/* The smallest number of cards; among ways to cut, the fastest. */
+void fit_solve(const struct fit_weights *w, const struct heads *h, const struct fit_options *o, uint32_t tp_max,
+               struct fit_result *r);
+
+#endif

@@ -1,0 +1,106 @@
+#include "quantizers/parallel.h"
+
+#include "formats/config_json.h"
+#include "formats/target.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- config.json ------------------------------------------------------------------ */
+static uint64_t number(const json_t *root, const char *key)
+{
+    const json_int_t x = json_integer_value(json_object_get(root, key));
+    return x > 0 ? (uint64_t)x : 0;
+}
+
+static uint64_t first_of(const json_t *root, const char *const *key)
+{
+    uint64_t x = 0;
+    for (; *key && !x; key++)
+        x = number(root, *key);
+    return x;
+}
+
+static void read_heads(const json_t *root, struct heads *h)
+{
+    static const char *const experts[] = {"n_routed_experts", "num_experts", "num_local_experts", NULL};
+    const uint64_t latent = number(root, "kv_lora_rank");
+    *h = (struct heads){.attention = number(root, "num_attention_heads"), .kv = number(root, "num_key_value_heads"),
+                        .experts = first_of(root, experts), .per_token = number(root, "num_experts_per_tok"),
+                        .layers = number(root, "num_hidden_layers"), .latent = latent > 0};
+    if (!h->kv)
+        h->kv = h->attention;
+    uint64_t size = number(root, "head_dim");
+    if (!size && h->attention)
+        size = number(root, "hidden_size") / h->attention;
+    h->kv_elements = 2 * h->kv * size;
+    if (latent) {
+        h->kv = 1;
+        h->kv_elements = latent + number(root, "qk_rope_head_dim");
+    }
+    /* The indexer of sparse attention keeps a key for each token, FP8 with an F32 scale: in elements of the cache. */
+    if (number(root, "index_head_dim"))
+        h->kv_elements += number(root, "index_head_dim");
+}
+
+int heads_read(const char *config, struct heads *h, struct err *e)
+{
+    *h = (struct heads){0};
+    json_t *root = config ? config_parse(config, "config.json", e) : NULL;
+    if (config && !root)
+        return -1;
+    const json_t *text = json_object_get(root, "text_config");
+    read_heads(text ? text : root, h);
+    json_decref(root);
+    return 0;
+}
+
+/* ---- names ------------------------------------------------------------------------ */
+enum unit { UNIT_ANY, UNIT_HEADS, UNIT_KV };
+static const struct {
+    const char *module; /* the last word of its name */
+    enum cut cut;
+    enum unit unit;
+} modules[] = {
+    {"q_proj", CUT_ROWS, UNIT_HEADS},    {"k_proj", CUT_ROWS, UNIT_KV},       {"v_proj", CUT_ROWS, UNIT_KV},
+    {"o_proj", CUT_COLS, UNIT_HEADS},    {"q_b_proj", CUT_ROWS, UNIT_HEADS},  {"kv_b_proj", CUT_ROWS, UNIT_HEADS},
+    {"gate_proj", CUT_ROWS, UNIT_ANY},   {"up_proj", CUT_ROWS, UNIT_ANY},     {"down_proj", CUT_COLS, UNIT_ANY},
+    {"w1", CUT_ROWS, UNIT_ANY},          {"w3", CUT_ROWS, UNIT_ANY},          {"w2", CUT_COLS, UNIT_ANY},
+    {"embed_tokens", CUT_ROWS, UNIT_ANY}, {"lm_head", CUT_ROWS, UNIT_ANY},    {"head", CUT_ROWS, UNIT_ANY},
+};
+
+/* The module of "X.q_proj.weight" is q_proj; of an indexer nothing is cut. */
+static size_t module_of(const char *name, const char **word)
+{
+    const char *end = strrchr(name, '.');
+    const char *from = end;
+    while (from && from > name && from[-1] != '.')
+        from--;
+    *word = from ? from : name;
+    return from ? (size_t)(end - from) : strlen(name);
+}
+
+struct cut_of cut_of(const char *name, const struct heads *h)
+{
+    const char *word;
+    const size_t n = module_of(name, &word);
+    struct cut_of c = {.expert = tensor_role(name) == ROLE_EXPERT};
+    if (strstr(name, ".indexer."))
+        return c;
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
+        if (strlen(modules[i].module) == n && !memcmp(modules[i].module, word, n)) {
+            c.cut = modules[i].cut;
+            c.units = modules[i].unit == UNIT_HEADS ? h->attention : modules[i].unit == UNIT_KV ? h->kv : 0;
+            c.kv = modules[i].unit == UNIT_KV;
+            return c;
+        }
+    return c;
+}
+
+int64_t expert_number(const char *name)
+{
+    const char *at = strstr(name, "experts.");
+    if (!at || tensor_role(name) != ROLE_EXPERT || at[8] < '0' || at[8] > '9')
+        return -1;
+    return strtoll(at + 8, NULL, 10);
+}
