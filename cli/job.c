@@ -94,6 +94,9 @@ static int list_outputs(struct job *j, struct err *e)
         const struct output *x = &j->plan.out[j->order[k]];
         j->t[k] = x->t;
         j->as[k] = x->as;
+        size_t from;
+        if (j->pack && map_find(&j->src.by_name, x->t.name, &from))
+            j->t[k].slice = j->src.t[from].slice;
         r = map_add(&seen, x->t.name, k, e);
         if (r > 0)
             (void)err_set(e, ERR_INPUT, "%s: two output tensors would be named '%s'", j->input, x->t.name);
@@ -170,7 +173,7 @@ static int digest_of_packed(struct job *j, const uint8_t (*digest)[32], struct e
 static int fill(struct job *j, struct sink *s, const size_t *slot, const bool *skip_op, struct err *e)
 {
     struct meter meter;
-    bool check = j->verify_packed && !j->src.random;
+    bool check = j->verify_packed && !j->src.random && !j->rank;
     size_t n = max_u64(j->src.n, j->plan.nout);
     uint8_t (*digest)[32] = j->pack || check ? mem_alloc(n, sizeof *digest, e) : NULL;
     if ((j->pack || check) && !digest)
@@ -241,14 +244,29 @@ static int job_write(struct job *j, struct err *e)
     return r;
 }
 
+/* The plan of all ranks, whose files are checked first. */
+static int join(struct job *j, struct err *e)
+{
+    uint8_t (**digest)[32] = mem_alloc(j->nranks, sizeof *digest, e), source[32];
+    int r = digest ? 0 : -1;
+    for (size_t i = 0; !r && j->verify_packed && i < j->nranks; i++)
+        r = (digest[i] = mem_alloc(j->rank[i].n + 1, sizeof **digest, e)) ? packed_check(&j->rank[i], digest[i], source, e) : -1;
+    r = r || plan_join(&j->plan, j->rank, j->nranks, j->verify_packed ? digest : NULL, e) ? -1 : 0;
+    for (size_t i = 0; digest && i < j->nranks; i++)
+        free(digest[i]);
+    free(digest);
+    return r;
+}
+
 int job_run(struct job *j, struct err *e)
 {
     if (j->pack && j->src.container == CONTAINER_PACKED && !j->src.random)
         return err_set(e, ERR_INPUT, "%s is packed already, and a pipe (octavo unpack - -o - | octavo pack -, or --spool)",
                        j->input);
-    if (j->verify_packed && j->src.random && check_packed_file(j, e))
+    if (j->verify_packed && !j->rank && j->src.random && check_packed_file(j, e))
         return -1;
-    if (gguf_choose(j, e) || names_choose(j, e) || plan_make(&j->plan, &j->src, &j->want, e) || list_outputs(j, e)
+    if (gguf_choose(j, e) || names_choose(j, e) || (j->rank ? join(j, e) : plan_make(&j->plan, &j->src, &j->want, e))
+        || list_outputs(j, e)
         || names_config_json(j, e) || deliver_paths(j, e)
         || (j->want.gguf ? gguf_check(j, e) || gguf_metadata(j, e) : deliver_metadata(j, e)))
         return -1;

@@ -15,6 +15,8 @@ struct job {
     struct common *c;
     struct wanted want;
     struct rules rules;
+    struct model *rank;              /* unpack: all ranks, src among them; NULL: src is the whole model */
+    size_t nranks;
     struct packed_info *pack;        /* write a packed file; kv is filled in */
     bool verify_packed;              /* unpack: check the SHA-256 of the source first */
 

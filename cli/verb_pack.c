@@ -2,11 +2,20 @@
 #include "cli/job.h"
 #include "cli/verbs.h"
 
+#include "formats/io.h"
+#include "formats/names.h"
+#include "quantizers/split.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct choice {
-    const char *target, *target_file, *form, *layout, *scale_layout;
-    uint64_t align;
+    const char *target, *target_file, *form, *layout, *scale_layout, *rank;
+    uint64_t align, tp, ep;
 };
 
 /* A form is right when every quantized weight is in its scheme, or becomes so exactly. */
@@ -63,10 +72,68 @@ static int choose(const struct choice *w, struct job *j, struct target *t, struc
     return 0;
 }
 
+/* One file: the whole model, or what one rank has of it. */
+static int pack_one(const struct choice *w, const struct common *c, const char *input, const char *output,
+                    struct target *target, const struct split *s, struct err *e)
+{
+    struct common own = *c;
+    struct layout l[2];
+    struct packed_info info = {0};
+    own.output = output;
+    struct job j = {.verb = "pack", .input = input, .c = &own, .want = {.plain = DT_COUNT}, .pack = &info};
+    int r = job_open(&j, e) || choose(w, &j, target, l, &info, e) ? -1 : 0;
+    if (!r && s) {
+        struct grouping g;
+        struct heads h;
+        info.tp = s->tp;
+        info.ep = s->ep;
+        info.ranks = s->ranks;
+        info.rank = s->rank;
+        r = grouping_named(&j.src, true, &g, e) || heads_read(j.src.config, &h, e)
+         || split_check(&j.src, &g, &h, j.want.form, s, e) || split_model(&j.src, &g, &h, s, e) ? -1 : 0;
+    }
+    r = r || job_run(&j, e) ? -1 : 0;
+    job_close(&j);
+    return r;
+}
+
+/* A file per rank in a directory; a failure leaves none of them. */
+static int pack_all(const struct choice *w, const struct common *c, const char *input, struct target *target, struct split *s,
+                    struct err *e)
+{
+    const char *const dir = c->output ? c->output : "null:";
+    const bool null = !strcmp(dir, "null:");
+    const int digits = s->ranks > 1000 ? 4 : s->ranks > 100 ? 3 : 2;
+    char **path = mem_alloc(s->ranks, sizeof *path, e);
+    int r = !path ? -1 : null || c->dry_run || !mkdir(dir, 0777) || errno == EEXIST ? 0 : err_sys(e, "%s: cannot make it", dir);
+    const bool made = !r && !null && !c->dry_run && errno != EEXIST;
+    if (!r && !null && !c->dry_run && !io_is_dir(dir))
+        r = err_set(e, ERR_USAGE, "%s is no directory, and --rank all writes a file per rank: -o DIR, or --rank R", dir);
+    uint32_t done = 0;
+    for (; !r && done < s->ranks; done++) {
+        s->rank = done;
+        if (!null && asprintf(&path[done], "%s/rank-%0*u-of-%u.octp", dir, digits, done, s->ranks) < 0)
+            r = err_set(e, ERR_SYSTEM, "out of memory");
+        else if (pack_one(w, c, input, null ? dir : path[done], target, s, e))
+            r = -1;
+        if (r)
+            break;
+    }
+    for (uint32_t i = 0; path && i < s->ranks && !null; i++) {
+        if (r && i < done && !c->dry_run)
+            unlink(path[i]);
+        free(path[i]);
+    }
+    free(path);
+    if (r && made)
+        rmdir(dir);
+    return r;
+}
+
 int verb_pack(int argc, char **argv, struct err *e)
 {
     struct common c;
-    struct choice w = {0};
+    struct choice w = {.rank = "all"};
     const char *const *in = (const char *const *)argv;
     size_t n;
     common_init(&c);
@@ -78,6 +145,9 @@ int verb_pack(int argc, char **argv, struct err *e)
         {OPT_STRING, 0, "layout", "SENTENCE", "any layout for the weights, octavo-layout(7)", &w.layout},
         {OPT_STRING, 0, "scale-layout", "SENTENCE", "any layout for the scales", &w.scale_layout},
         {OPT_SIZE, 0, "align", "BYTES", "where tensors start (default: what the target asks)", &w.align},
+        {OPT_SIZE, 0, "tp", "N", "cut weights into N parts, a file per rank (tensor parallel)", &w.tp},
+        {OPT_SIZE, 0, "ep", "M", "deal routed experts to M groups of ranks (expert parallel)", &w.ep},
+        {OPT_STRING, 0, "rank", "R", "one rank, to -o FILE; or all (default), to -o DIR", &w.rank},
         OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
     const struct usage u = {"pack", "MODEL", "A chip's own memory layout in one self-describing file.", opt, 1, 1};
     int r = opt_parse(&u, argc, argv, &n, e);
@@ -86,12 +156,19 @@ int verb_pack(int argc, char **argv, struct err *e)
     if (!w.target && !w.target_file && !w.layout && !w.scale_layout)
         return err_set(e, ERR_USAGE, "for which chip? --target CHIP (octavo targets lists them), or --layout SENTENCE");
     struct target target = {0};
-    struct layout l[2];
-    struct packed_info info = {0};
-    struct job j = {.verb = "pack", .input = in[0], .c = &c, .want = {.plain = DT_COUNT}, .pack = &info};
-    r = (w.target_file ? target_load(&target, w.target_file, e) : w.target ? target_find(&target, w.target, e) : 0)
-     || job_open(&j, e) || choose(&w, &j, &target, l, &info, e) || job_run(&j, e) ? -1 : 0;
-    job_close(&j);
+    struct split s = {.tp = w.tp ? (uint32_t)min_u64(w.tp, 65536) : 1, .ep = w.ep ? (uint32_t)min_u64(w.ep, 65536) : 1};
+    const bool cut = w.tp || w.ep, all = !strcmp(w.rank, "all");
+    char *end = NULL;
+    if (cut && split_ranks(&s, e))
+        return -1;
+    const unsigned long rank = all ? 0 : strtoul(w.rank, &end, 10);
+    if (!all && (!cut || *end || end == w.rank || rank >= s.ranks))
+        return err_set(e, ERR_USAGE, cut ? "--rank takes all, or a number below %u, not '%s'"
+                                         : "--rank is for --tp %u and --ep, not '%s'", s.ranks, w.rank);
+    s.rank = (uint32_t)rank;
+    r = w.target_file ? target_load(&target, w.target_file, e) : w.target ? target_find(&target, w.target, e) : 0;
+    if (!r)
+        r = cut && all ? pack_all(&w, &c, in[0], &target, &s, e) : pack_one(&w, &c, in[0], c.output, &target, cut ? &s : NULL, e);
     target_free(&target);
     return r;
 }

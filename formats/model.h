@@ -12,6 +12,11 @@
 
 enum { TENSOR_MAX_RANK = 8 };
 
+/* Elements [start, start + dim) of a tensor [whole], in each dimension. */
+struct slice {
+    uint64_t start[TENSOR_MAX_RANK], whole[TENSOR_MAX_RANK];
+};
+
 struct tensor {
     const char *name;
     enum dtype dtype;
@@ -22,6 +27,7 @@ struct tensor {
     const struct stored *stored;    /* not NULL: another order, see packed.h */
     const uint64_t *stride;         /* not NULL: element (i, j, ...) lies i * stride[0] + j * stride[1] + ... elements
                                        after off; only where elements are whole bytes, and never on a stream */
+    const struct slice *slice;      /* not NULL: a part of a bigger tensor */
     const struct derived *derived;  /* not NULL: computed from other tensors (derived.h); off means nothing */
 };
 

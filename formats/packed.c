@@ -72,6 +72,22 @@ bool stored_fits(const struct stored *s, enum dtype t)
 }
 
 /* ---- writing --------------------------------------------------------------- */
+static int put_numbers(struct buf *b, const char *key, const uint64_t *x, int n, struct err *e)
+{
+    if (buf_printf(b, e, "\"%s\":[", key))
+        return -1;
+    for (int i = 0; i < n; i++)
+        if (buf_printf(b, e, "%s%llu", i ? "," : "", (unsigned long long)x[i]))
+            return -1;
+    return buf_puts(b, "]", e);
+}
+
+static int put_slice(struct buf *b, const struct tensor *t, struct err *e)
+{
+    return buf_puts(b, ",\"slice\":{", e) || put_numbers(b, "start", t->slice->start, t->rank, e) || buf_puts(b, ",", e)
+        || put_numbers(b, "whole", t->slice->whole, t->rank, e) || buf_puts(b, "}", e) ? -1 : 0;
+}
+
 static int put_tensor(struct buf *b, const struct tensor *t, struct err *e)
 {
     if (buf_puts(b, "{\"name\":", e) || json_put_string(b, t->name, e)
@@ -82,6 +98,8 @@ static int put_tensor(struct buf *b, const struct tensor *t, struct err *e)
             return -1;
     if (buf_printf(b, e, "],\"offset\":%llu,\"size\":%llu", (unsigned long long)t->off,
                    (unsigned long long)t->size))
+        return -1;
+    if (t->slice && put_slice(b, t, e))
         return -1;
     const struct stored *s = t->stored;
     if (s && (buf_printf(b, e, ",\"stored\":{\"dtype\":\"%s\",\"shape\":[%llu,%llu,%llu],\"layout\":",
@@ -102,7 +120,9 @@ static int put_tensor(struct buf *b, const struct tensor *t, struct err *e)
 static int put_manifest(struct buf *b, const struct packed_info *info, const struct tensor *t, size_t n,
                         struct err *e)
 {
-    if (buf_printf(b, e, "{\"format\":\"octavo-packed\",\"align\":%u", info->align))
+    if (buf_printf(b, e, "{\"format\":\"octavo-packed\",\"align\":%u", info->align)
+        || (info->ranks && buf_printf(b, e, ",\"parallel\":{\"tp\":%u,\"ep\":%u,\"ranks\":%u,\"rank\":%u}", info->tp, info->ep,
+                                      info->ranks, info->rank)))
         return -1;
     const struct { const char *key, *value; } str[] = {
         {"target", info->target}, {"form", info->form}, {"scheme", info->scheme}};
@@ -248,6 +268,34 @@ static int read_stored(struct head *h, const json_t *j, const json_t *computed, 
     return 0;
 }
 
+/* A part lies within the whole. */
+static int read_slice(const json_t *j, struct tensor *t, struct arena *mem, struct err *e)
+{
+    const json_t *start = json_object_get(j, "start"), *whole = json_object_get(j, "whole");
+    if (!j)
+        return 0;
+    struct slice *s = arena_alloc(mem, sizeof *s, e);
+    if (!s || json_array_size(start) != t->rank || json_array_size(whole) != t->rank)
+        return -1;
+    for (int i = 0; i < t->rank; i++)
+        if (!get_u64(json_array_get(start, (size_t)i), &s->start[i]) || !get_u64(json_array_get(whole, (size_t)i), &s->whole[i])
+            || s->start[i] > s->whole[i] || t->dim[i] > s->whole[i] - s->start[i])
+            return -1;
+    t->slice = s;
+    return 0;
+}
+
+static int read_parallel(struct head *h, const json_t *j, struct table *t, struct arena *mem, struct err *e)
+{
+    static const char *const key[] = {"tp", "ep", "ranks", "rank"};
+    uint64_t x[4];
+    for (int i = 0; i < 4; i++)
+        if (!get_u64(json_object_get(j, key[i]), &x[i]) || x[i] > 4096 || (i < 3 && !x[i]))
+            return err_set(e, ERR_INPUT, "%s: the packed manifest has a bad or missing parallel.%s", h->path, key[i]);
+    const char *text = arena_printf(mem, e, "%u %u %u %u", (unsigned)x[0], (unsigned)x[1], (unsigned)x[2], (unsigned)x[3]);
+    return text ? table_meta(t, "octavo.parallel", text, e) : -1;
+}
+
 static int read_tensor(struct head *h, const json_t *j, uint64_t payload, uint64_t end, uint64_t *pos,
                        struct arena *mem, struct table *table, uint32_t file, struct err *e)
 {
@@ -273,6 +321,8 @@ static int read_tensor(struct head *h, const json_t *j, uint64_t payload, uint64
         return bad(h, e, name, "offset");
     if (!get_u64(json_object_get(j, "size"), &t.size) || t.off > end || t.size > end - t.off)
         return bad(h, e, name, "size");
+    if (read_slice(json_object_get(j, "slice"), &t, mem, e))
+        return bad(h, e, name, "slice");
     if (computed && !stored)
         return bad(h, e, name, "layout");
     if (stored ? read_stored(h, stored, computed, &t, mem, e) : 0)
@@ -296,6 +346,8 @@ static int read_manifest(struct head *h, const json_t *root, uint64_t payload, u
         if (s && (!k || !copy || table_meta(t, k, copy, e)))
             return -1;
     }
+    if (json_object_get(root, "parallel") && read_parallel(h, json_object_get(root, "parallel"), t, mem, e))
+        return -1;
     json_object_foreach((json_t *)json_object_get(root, "metadata"), key, v) {
         if (!json_is_string(v))
             return err_set(e, ERR_INPUT, "%s: metadata '%s' is not a string", h->path, key);

@@ -45,6 +45,7 @@ bool stored_size(struct stored *s, uint64_t *bytes);
 struct packed_info {
     const char *target, *form, *scheme; /* may be NULL: a free sentence was packed */
     uint32_t align;
+    uint32_t tp, ep, ranks, rank;       /* ranks 0: the whole model */
     const struct meta *kv;
     size_t nkv;
 };
@@ -55,7 +56,7 @@ int packed_plan(const struct packed_info *info, struct tensor *t, size_t n, stru
 /* The trailer from n tensor digests and the source's. tail holds (n + 2) * 32 bytes. */
 void packed_trailer(const uint8_t (*digest)[32], size_t n, const uint8_t source[32], uint8_t *tail);
 
-/* The container reader; metadata gets octavo.target and octavo.form. */
+/* The container reader; metadata gets octavo.target, octavo.form and, of a rank's part, octavo.parallel, "TP EP RANKS RANK". */
 int packed_read(struct head *h, uint32_t file, struct arena *mem, struct table *t, struct err *e) MUST_USE;
 
 /* Checks the trailer of a packed model: every tensor's payload against its

@@ -23,24 +23,14 @@ static bool is_quantized(const struct tensor *t, const struct group *g, const st
     return t->rank >= 2 && (!rule || rule->action == ACTION_QUANTIZE) && rules_linear(t, &why);
 }
 
-/* Can a weight of this size be cut into `parts`? Whole heads, whole blocks, whole tiles. */
+/* Can a weight of this size be cut into `parts`? Vocabularies that do not divide are padded by servers. */
 static bool can_cut(const struct cut_of *c, const struct matrix *m, const struct target_role *r, bool quantized, uint64_t parts)
 {
-    if (parts == 1 || c->cut == CUT_NONE)
-        return true;
-    if (c->units && parts > c->units) {
-        if (!c->kv || parts % c->units)
-            return false;
-        parts = c->units;
-    } else if (c->units && c->units % parts) {
-        return false;
-    }
-    const uint64_t extent = c->cut == CUT_ROWS ? m->rows : m->cols;
-    if (!quantized)
-        return extent % parts == 0 || c->units == 0; /* vocabularies are padded */
-    const uint32_t block = c->cut == CUT_ROWS ? r->scheme->block_rows : r->scheme->block_cols;
-    const uint64_t unit = lcm_u64(block ? block : 1, c->cut == CUT_ROWS ? r->row_multiple : r->col_multiple);
-    return extent % parts == 0 && (extent / parts) % unit == 0;
+    struct cut_units u = {1, 1};
+    if (quantized)
+        u = (struct cut_units){lcm_u64(r->scheme->block_rows ? r->scheme->block_rows : 1, r->row_multiple),
+                               lcm_u64(r->scheme->block_cols ? r->scheme->block_cols : 1, r->col_multiple)};
+    return cut_parts(c, m->rows, m->cols, &u, parts) > 0 || (!quantized && !c->units);
 }
 
 static uint64_t layer_of(const char *name)

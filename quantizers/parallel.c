@@ -66,18 +66,23 @@ static const struct {
     {"o_proj", CUT_COLS, UNIT_HEADS},    {"q_b_proj", CUT_ROWS, UNIT_HEADS},  {"kv_b_proj", CUT_ROWS, UNIT_HEADS},
     {"gate_proj", CUT_ROWS, UNIT_ANY},   {"up_proj", CUT_ROWS, UNIT_ANY},     {"down_proj", CUT_COLS, UNIT_ANY},
     {"w1", CUT_ROWS, UNIT_ANY},          {"w3", CUT_ROWS, UNIT_ANY},          {"w2", CUT_COLS, UNIT_ANY},
+    {"gate_up_proj", CUT_FUSED, UNIT_ANY}, {"qkv_proj", CUT_FUSED, UNIT_ANY},
     {"embed_tokens", CUT_ROWS, UNIT_ANY}, {"lm_head", CUT_ROWS, UNIT_ANY},    {"head", CUT_ROWS, UNIT_ANY},
 };
 
-/* The module of "X.q_proj.weight" is q_proj; of an indexer nothing is cut. */
+/* The module of "X.q_proj.weight" is q_proj; that of a stack of experts, "X.experts.down_proj", the last word. */
 static size_t module_of(const char *name, const char **word)
 {
-    const char *end = strrchr(name, '.');
-    const char *from = end;
-    while (from && from > name && from[-1] != '.')
+    const char *last = strrchr(name, '.');
+    const char *from = last;
+    if (!last)
+        return *word = name, strlen(name);
+    while (from > name && from[-1] != '.')
         from--;
-    *word = from ? from : name;
-    return from ? (size_t)(end - from) : strlen(name);
+    if (!strncmp(from, "experts.", 8))
+        return *word = last + 1, strlen(last + 1);
+    *word = from;
+    return (size_t)(last - from);
 }
 
 struct cut_of cut_of(const char *name, const struct heads *h)
@@ -95,6 +100,24 @@ struct cut_of cut_of(const char *name, const struct heads *h)
             return c;
         }
     return c;
+}
+
+uint64_t cut_parts(const struct cut_of *c, uint64_t rows, uint64_t cols, const struct cut_units *u, uint64_t ranks)
+{
+    const uint64_t extent = c->cut == CUT_ROWS ? rows : cols, unit = c->cut == CUT_ROWS ? u->rows : u->cols;
+    uint64_t parts = ranks;
+    if (ranks == 1 || c->cut == CUT_NONE)
+        return 1;
+    if (c->cut == CUT_FUSED)
+        return 0;
+    if (c->units && ranks > c->units) {
+        if (!c->kv || ranks % c->units)
+            return 0;
+        parts = c->units;
+    } else if (c->units && c->units % ranks) {
+        return 0;
+    }
+    return parts == 1 || (extent % parts == 0 && extent / parts % unit == 0) ? parts : 0;
 }
 
 int64_t expert_number(const char *name)

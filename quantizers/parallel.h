@@ -29,6 +29,7 @@ enum cut {
     CUT_NONE,    /* every rank has all of it */
     CUT_ROWS,    /* of the output: column parallel */
     CUT_COLS,    /* of the input: row parallel */
+    CUT_FUSED    /* several of the first kind in one tensor: not cut by this version */
 };
 struct cut_of {
     enum cut cut;
@@ -38,6 +39,13 @@ struct cut_of {
 };
 /* name: of a weight, as Hugging Face has it ("model.layers.0.self_attn.q_proj.weight"), or of what belongs to it. */
 struct cut_of cut_of(const char *name, const struct heads *h);
+/* What a part of a weight must be a multiple of: whole blocks of scales, whole tiles. */
+struct cut_units {
+    uint64_t rows, cols;
+};
+/* Into how many parts ranks share a weight [rows, cols]: as many as there are ranks, fewer where they share a KV head, 1
+ * where all have all of it; 0 when it cannot be cut so. */
+uint64_t cut_parts(const struct cut_of *c, uint64_t rows, uint64_t cols, const struct cut_units *u, uint64_t ranks);
 /* The number of a routed expert in its layer, or -1. */
 int64_t expert_number(const char *name);
 

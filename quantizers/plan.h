@@ -73,6 +73,8 @@ struct op {
     const struct group *from;      /* of in[0], or NULL */
     size_t out[OP_OUT];            /* indices of plan outputs */
     unsigned nout;
+    bool joins;                    /* nout is 0, and this op fills a part of out[0], which is another one's */
+    uint64_t at[3];                /* join: where the part begins, in batch, rows and columns */
     const struct encoding *to;     /* encode */
     enum dtype dtype;              /* decode: float type; rescale and encode: type of the scale as stored */
     struct view coded;             /* encode: how the codes lie in their tensor, and the type of its elements */
@@ -178,6 +180,10 @@ bool plan_takes_form(const struct group *g, const struct target_form *f);
 /* The same for a model without quantized weights: a form that quantizes nothing, or one of GGUF and a model that has
  * blocks. */
 bool plan_takes_model(const struct model *m, const struct target_form *f);
+/* The whole model from what n ranks have of it, which are random: every tensor that was cut from all its parts, any other
+ * from the first rank that has it. ERR_INPUT names a rank or a part that is missing, twice there or from elsewhere.
+ * digest[i]: of the payloads of rank i's tensors, so that copies of the same thing are known to be the same; or NULL. */
+int plan_join(struct plan *p, struct model *rank, size_t n, uint8_t (*const *digest)[32], struct err *e) MUST_USE;
 int plan_make(struct plan *p, struct model *src, const struct wanted *w, struct err *e) MUST_USE;
 /* The columns and rows that a box of this op must respect. */
 struct grain {

@@ -213,7 +213,7 @@ static struct matrix out_matrix(const struct op *op, unsigned k, const struct ou
 static int put_results(struct run *r, const struct claim *c, struct work *w, struct err *e)
 {
     const struct op *op = &r->p->op[c->op];
-    for (unsigned k = 0; r->sink && k < op->nout; k++) {
+    for (unsigned k = 0; r->sink && k < op->nout + op->joins; k++) {
         const struct result *x = &w->result[k];
         const struct output *o = &r->p->out[op->out[k]];
         if (!x->box.rows)
@@ -373,7 +373,7 @@ static bool can_wait(const struct run *r, const struct claim *c, const struct wo
     if (!r->sink || r->sink->ordered || r->opt->threads > LATE_THREADS || by_kernel(r, op)
         || !w->result[0].box.rows)
         return false;
-    for (unsigned k = 0; k < op->nout; k++)
+    for (unsigned k = 0; k < op->nout + op->joins; k++)
         if ((w->result[k].box.rows && w->result[k].p != w->out[k].p) || r->p->out[op->out[k]].t.stored || r->p->out[op->out[k]].written)
             return false;
     return true;
