@@ -36,7 +36,7 @@ static int find_ranks(const char *dir, char ***path, size_t *n, struct err *e)
     }
     if (found >= 0)
         free(entry);
-    return r || *n ? r : err_set(e, ERR_INPUT, "%s: no packed file (*.octp) is in it", dir);
+    return r || *n ? r : err_set(e, ERR_INPUT, "%s is not a packed file, and no packed file (*.octp) is in it", dir);
 }
 
 /* All ranks of a model that was cut (octavo pack --tp). */

@@ -25,6 +25,7 @@ enum part {
     PART_POINT,   /* the codes that stand for zero, like the weight's */
     PART_ORDER,   /* I32 per column: the block it belongs to (actorder) */
     PART_ZERO,    /* an offset that must be all zeros (ascend-v1 weight_offset) */
+    PART_ONE,     /* a factor of the inputs that must be all ones, F32 (mlu-smoothquant smooth) */
     PART_SHAPE,   /* I64[2], the shape of a packed weight */
     PART_AUX,     /* of the activations (input_scale ...): it stands beside the weight and changes none of its values */
     PART_LEFT,    /* no quantized weight's: calibration left it beside one that is still floating point */
@@ -43,6 +44,7 @@ struct group {
     size_t aux[GROUP_AUX];
     unsigned naux;
     bool global_divides;          /* scales are divided by the global one */
+    float constant;               /* not 0: every scale is multiplied by it; a power of two */
     bool inputs_first;            /* unquantized, this weight is [.., K, N] */
 };
 
@@ -99,6 +101,7 @@ struct out_tensor {
     enum activation activation;   /* of a weight */
     struct view view;             /* of a weight */
     bool divides;                 /* a global scale that divides */
+    float times;                  /* not 0: of scales, what is stored is the scale times this */
     const char *weight;           /* of a part: the name of the weight it belongs to; NULL: a KV cache's */
 };
 enum { OUT_PARTS = 8 };

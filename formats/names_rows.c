@@ -57,6 +57,7 @@ static enum follows follows(const struct renaming *r, const struct tensor *t, si
                    ? STAYS
                    : CANNOT;
     case PART_GLOBAL:
+    case PART_ONE:
     case PART_ORDER:
     case PART_SHAPE:
         return STAYS;

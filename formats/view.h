@@ -11,6 +11,7 @@
 enum packing {
     PACK_PLAIN,  /* as the type says; F4 and I4: two in a byte, the even column in its low half */
     PACK_BYTES,  /* the same 4-bit codes in a U8 or I8 tensor [.., K/2] */
+    PACK_HIGH,   /* the same with the even column in the high half (Hygon slimquant) */
     PACK_WORDS,  /* unsigned codes, value + 2^(bits-1), as a stream of bits, lowest first, in I32 words
                   * [.., ceil(K * bits / 32)] (compressed-tensors pack_to_int32) */
     PACK_SLOTS,  /* the same codes, 32 / bits of them in each word from its lowest bit on, the rest of it unused:

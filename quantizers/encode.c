@@ -140,9 +140,11 @@ static int derive(const struct op *op, const float *amax, size_t n, const struct
 }
 
 /* Scale `j` as element i of a row of the scale tensor. */
-static void store_scale(uint8_t *out, enum dtype t, size_t i, const struct scales *s, size_t j)
+static void store_scale(uint8_t *out, enum dtype t, size_t i, const struct scales *s, size_t j, float factor)
 {
     float f = s->code ? ue8m0_decode(s->code[j]) : s->value ? s->value[j] : 1;
+    if (factor != 0)
+        f *= factor;
     uint16_t h;
     if (s->stored)
         out[i] = s->stored[j];
@@ -389,12 +391,12 @@ static int encode_box(const struct op *op, struct active *a, unsigned pass, uint
             else
                 run_kernels(op, w, &p, &j.s, q, b->cols, j.row, &w->n.n);
             for (size_t i = 0; !all && i < p.blocks; i++)
-                store_scale(out, op->dtype, at + i, &j.s, i);
+                store_scale(out, op->dtype, at + i, &j.s, i, op->factor);
         }
     if (pack_result(&j, &op->coded, op->unit, w, e))
         return -1;
     if (all)
-        store_scale(out, op->dtype, 0, &j.s, 0);
+        store_scale(out, op->dtype, 0, &j.s, 0, op->factor);
     if (s->scale != DT_COUNT && (!all || index == 0))
         w->result[1] = (struct result){out, nc * row_bytes(op->dtype, 1),
             {b->batch, all ? 0 : b->row / block_rows, nr, b->col / block, nc}};

@@ -97,6 +97,12 @@ void encode_any(const struct num *num, const struct panel *p, const struct scale
     }
 }
 
+static void swap_halves(uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        p[i] = (uint8_t)(p[i] << 4 | p[i] >> 4);
+}
+
 void encode_pack(const struct view *view, const uint8_t *code, size_t cols, uint8_t *to)
 {
     if (view->packing == PACK_WORDS) {
@@ -124,6 +130,8 @@ void encode_pack(const struct view *view, const uint8_t *code, size_t cols, uint
             to[c / 2] = (uint8_t)((code[c] & 15) | code[c + 1] << 4);
         if (cols % 2)
             to[cols / 2] = code[cols - 1] & 15;
+        if (view->packing == PACK_HIGH)
+            swap_halves(to, (cols + 1) / 2);
     } else {
         memcpy(to, code, cols);
     }

@@ -141,6 +141,46 @@ int plan_copy(struct plan *p, size_t i, const struct out_tensor *as, const struc
     return op_cut(op, &g, e);
 }
 
+int plan_decode(struct plan *p, size_t i, const struct group *g, enum dtype to, struct err *e)
+{
+    const struct tensor *t = &p->src->t[i];
+    struct op *op = plan_op(p, &xform_decode, p->src, i, e);
+    if (!op)
+        return -1;
+    op_input(op, i);
+    if (g) {
+        op->view = g->view;
+        op->from = g;
+        op_sides(op, g);
+    }
+    op->dtype = to;
+    op->exact = g ? scheme_pow2(g->scheme) && to != DT_F16 && g->of[PART_GLOBAL] == NO_TENSOR : to == DT_F32;
+    op->m = view_matrix(&op->view);
+    struct out_tensor o = out_same(t, PART_PLAIN);
+    o.name = g ? g->name : t->name;
+    o.dtype = to;
+    o.rank = op->view.rank;
+    memcpy(o.dim, op->view.dim, sizeof o.dim);
+    struct grain grain = {1, view_step(&op->view), op->view, grain_of(t), NULL, op_streams(op) && !p->src->random};
+    if (g)
+        grain.cols = g->scheme->block_cols ? lcm_u64(grain.cols, g->scheme->block_cols) : 0;
+    if (!g || !g->inputs_first)
+        return plan_output(p, &o, e) ? op_cut(op, &grain, e) : -1;
+    /* The output is [.., K, N]: a layout of [.., N, K]. */
+    struct view turned = op->view;
+    struct stored *st = arena_alloc(&p->mem, sizeof *st, e);
+    turned.elem = to;
+    turned.packing = PACK_PLAIN;
+    o.dim[o.rank - 1] = op->view.dim[o.rank - 2];
+    o.dim[o.rank - 2] = op->view.dim[o.rank - 1];
+    struct output *out = st ? plan_output(p, &o, e) : NULL;
+    if (!out)
+        return -1;
+    *st = box_turned(&turned);
+    out->written = grain.to = st;
+    return op_cut(op, &grain, e);
+}
+
 /* A rule of the user's that says how tensor i is to be decoded, or the type of the run. */
 static enum dtype decoded_type(const struct wanted *w, const struct rule *r)
 {

@@ -73,6 +73,7 @@ struct op {
     const struct group *from;      /* of in[0], or NULL */
     size_t out[OP_OUT];            /* indices of plan outputs */
     unsigned nout;
+    float factor;                  /* not 0: rescale, encode: of every scale as it is stored; zero, check: what to fill with */
     bool joins;                    /* nout is 0, and this op fills a part of out[0], which is another one's */
     uint64_t at[3];                /* join: where the part begins, in batch, rows and columns */
     const struct encoding *to;     /* encode */

@@ -2,6 +2,9 @@
  * that no code or scale goes into. */
 #include "quantizers/plan_parts.h"
 
+#include "quantizers/num.h"
+
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +18,39 @@ int plan_outputs(struct plan *p, const char *name, const struct view *v, const s
         return err_set(e, ERR_USAGE, "tensor '%s': the convention %s has no place for %s%s", name,
                        w->convention->name, s->name, w->activation_given ? " with such activations" : "");
     return w->convention->outputs(&x, &p->mem, out, n, e);
+}
+
+bool plan_is_fixed(const struct out_tensor *o)
+{
+    return o->part == PART_GLOBAL && o->scheme && !o->scheme->two_level;
+}
+
+/* The scale of fixed activations is a part of the scales that are stored, in BF16, in which servers use it. */
+int plan_fix(struct plan *p, const struct group *g, struct out_tensor *out, size_t n, const struct wanted *w, struct err *e)
+{
+    struct out_tensor *global = plan_part(out, n, PART_GLOBAL), *scale = plan_part(out, n, PART_SCALE);
+    if (!global || !scale || !plan_is_fixed(global) || (g && g->of[PART_GLOBAL] != NO_TENSOR))
+        return 0;
+    const size_t stem = strlen(global->weight) - (ends_with(global->weight, ".weight") ? strlen(".weight") : 0);
+    const char *name = arena_printf(&p->mem, e, "%.*s.input_scale", (int)stem, global->weight);
+    size_t i;
+    float x;
+    if (!name)
+        return -1;
+    if (!w->activations || !map_find(&w->activations->by_name, name, &i))
+        return err_set(e, ERR_INPUT, "'%s' needs '%s' for its fixed activations, which --activation-scales does not have",
+                       global->weight, name);
+    const struct tensor *t = &w->activations->t[i];
+    if (t->dtype != DT_F32 || tensor_elems(t) != 1)
+        return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s with %llu elements, and one F32 is wanted", w->activations->path, name,
+                       dtype_name(t->dtype), (unsigned long long)tensor_elems(t));
+    if (model_read((struct model *)w->activations, i, 0, &x, 4, e))
+        return -1;
+    const float rounded = bf16_decode(bf16_encode(x));
+    if (!(rounded > 0) || isinf(rounded))
+        return err_set(e, ERR_INPUT, "%s: tensor '%s' is %g, which is no scale", w->activations->path, name, (double)x);
+    global->times = scale->times = rounded;
+    return 0;
 }
 
 struct out_tensor *plan_part(struct out_tensor *out, size_t n, enum part part)
@@ -41,11 +77,13 @@ static int add_bytes(struct plan *p, size_t place, const struct out_tensor *as, 
     return op_cut(op, &(struct grain){1, 1, {.elem = DT_U8}, NULL, NULL, false}, e);
 }
 
-static int add_zero(struct plan *p, size_t place, const struct out_tensor *as, struct err *e)
+/* Zeros, or ones. */
+static int add_fill(struct plan *p, size_t place, const struct out_tensor *as, float fill, struct err *e)
 {
     struct op *op = plan_op(p, &xform_zero, p->src, place, e);
     if (!op || !plan_output(p, as, e))
         return -1;
+    op->factor = fill;
     op->dtype = as->dtype;
     op->m = tensor_matrix(&p->out[p->nout - 1].t);
     return op_cut(op, &(struct grain){1, 1, {.elem = as->dtype}, NULL, NULL, false}, e);
@@ -110,8 +148,10 @@ int plan_rest(struct plan *p, size_t place, const struct view *v, const struct o
     const int64_t shape[2] = {(int64_t)(m.batch * m.rows), (int64_t)m.cols};
     for (size_t i = 0; i < n; i++) {
         int r = 0;
-        if (out[i].part == PART_ZERO)
-            r = add_zero(p, place, &out[i], e);
+        if (out[i].part == PART_ZERO || out[i].part == PART_ONE)
+            r = add_fill(p, place, &out[i], out[i].part == PART_ONE, e);
+        else if (plan_is_fixed(&out[i]) && out[i].times != 0)
+            r = add_bytes(p, place, &out[i], &out[i].times, 4, e);
         else if (out[i].part == PART_SHAPE)
             r = add_bytes(p, place, &out[i], shape, sizeof shape, e);
         else if (out[i].part == PART_AUX)

@@ -55,7 +55,8 @@ static int copy_rest(struct plan *p, const struct group *g, struct err *e)
 /* Codes that a layout can take from where they are: one in each element, or 4-bit ones one after the other. */
 static bool is_laid(const struct view *v)
 {
-    return v->packing == PACK_PLAIN || v->packing == PACK_BYTES || (v->packing == PACK_WORDS && (v->bits == 4 || v->bits == 8));
+    return v->packing == PACK_PLAIN || v->packing == PACK_BYTES || v->packing == PACK_HIGH
+        || (v->packing == PACK_WORDS && (v->bits == 4 || v->bits == 8));
 }
 
 bool plan_takes_form(const struct group *g, const struct target_form *f)
@@ -66,7 +67,8 @@ bool plan_takes_form(const struct group *g, const struct target_form *f)
         || g->of[PART_ORDER] != NO_TENSOR || g->of[PART_POINT] != NO_TENSOR || s->two_level)
         return false;
     /* A second scale that is no second level is that of fixed activations. */
-    return f->activation == ACTIVATION_STATIC ? g->naux > 0 : g->of[PART_GLOBAL] == NO_TENSOR;
+    const bool fixed = g->of[PART_GLOBAL] != NO_TENSOR;
+    return f->activation == ACTIVATION_STATIC ? g->naux > 0 || fixed : !fixed;
 }
 
 static int wrong_scheme(struct plan *p, const struct group *g, const struct wanted *w, struct err *e)
@@ -90,6 +92,7 @@ static int pack_codes(struct plan *p, const struct group *g, const struct target
     if (!s)
         return -1;
     o.scheme = g->scheme;
+    s->high = g->view.packing == PACK_HIGH;
     s->flip = r->is_unsigned != (g->view.packing == PACK_WORDS);
     if (!stored_fits(s, t->dtype) || s->cols != tensor_matrix(t).cols * stored_ratio(s, t->dtype)
         || s->rows != tensor_matrix(t).rows || (s->flip && g->view.elem == DT_I4 && m.cols % 2))

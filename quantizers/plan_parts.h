@@ -22,6 +22,11 @@ int plan_outputs(struct plan *p, const char *name, const struct view *v, const s
                  const struct wanted *w, struct out_tensor out[OUT_PARTS], size_t *n, struct err *e) MUST_USE;
 /* The one that is this part, or NULL. */
 struct out_tensor *plan_part(struct out_tensor *out, size_t n, enum part part);
+/* Is this the scale of fixed activations that the stored scales have in them (no second level)? */
+bool plan_is_fixed(const struct out_tensor *o);
+/* Finds it for weight g (NULL: a plain one), when the convention wants one and the source has none: ->times of both. */
+int plan_fix(struct plan *p, const struct group *g, struct out_tensor *out, size_t n, const struct wanted *w,
+             struct err *e) MUST_USE;
 /* Those that are no codes, scales or zero points: zeros, shapes, what belongs to activations. */
 int plan_rest(struct plan *p, size_t place, const struct view *v, const struct out_tensor *out, size_t n,
               const struct wanted *w, struct err *e) MUST_USE;

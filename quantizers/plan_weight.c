@@ -195,7 +195,7 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
                        "%s: tensor '%s': codes of %s are copied, never made: only what has them already can "
                        "become that",
                        p->src->path, name, s->name);
-    if (found < 0 || plan_outputs(p, name, &v, s, w, out, &n, e))
+    if (found < 0 || plan_outputs(p, name, &v, s, w, out, &n, e) || plan_fix(p, NULL, out, n, w, e))
         return -1;
     struct matrix m = view_matrix(&v);
     const bool whole = (!s->block_rows && s->scale != DT_COUNT) || s->two_level;
@@ -221,6 +221,9 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
     if (blocks)
         return plan_blocks_encode(p, op, to, &out[0], e);
     const struct out_tensor *scale = plan_part(out, n, PART_SCALE), *global = plan_part(out, n, PART_GLOBAL);
+    if (global && plan_is_fixed(global))
+        global = NULL;
+    op->factor = scale ? scale->times : 0;
     op->to = to;
     op->coded = out[0].view;
     op->unit = out[0].dtype;
@@ -233,46 +236,6 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
         || (scale && !plan_output(p, scale, e)) || (global && !plan_output(p, global, e)))
         return -1;
     return plan_rest(p, i, &v, out, n, w, e);
-}
-
-int plan_decode(struct plan *p, size_t i, const struct group *g, enum dtype to, struct err *e)
-{
-    const struct tensor *t = &p->src->t[i];
-    struct op *op = plan_op(p, &xform_decode, p->src, i, e);
-    if (!op)
-        return -1;
-    op_input(op, i);
-    if (g) {
-        op->view = g->view;
-        op->from = g;
-        op_sides(op, g);
-    }
-    op->dtype = to;
-    op->exact = g ? scheme_pow2(g->scheme) && to != DT_F16 && g->of[PART_GLOBAL] == NO_TENSOR : to == DT_F32;
-    op->m = view_matrix(&op->view);
-    struct out_tensor o = out_same(t, PART_PLAIN);
-    o.name = g ? g->name : t->name;
-    o.dtype = to;
-    o.rank = op->view.rank;
-    memcpy(o.dim, op->view.dim, sizeof o.dim);
-    struct grain grain = {1, view_step(&op->view), op->view, grain_of(t), NULL, op_streams(op) && !p->src->random};
-    if (g)
-        grain.cols = g->scheme->block_cols ? lcm_u64(grain.cols, g->scheme->block_cols) : 0;
-    if (!g || !g->inputs_first)
-        return plan_output(p, &o, e) ? op_cut(op, &grain, e) : -1;
-    /* The output is [.., K, N]: a layout of [.., N, K]. */
-    struct view turned = op->view;
-    struct stored *st = arena_alloc(&p->mem, sizeof *st, e);
-    turned.elem = to;
-    turned.packing = PACK_PLAIN;
-    o.dim[o.rank - 1] = op->view.dim[o.rank - 2];
-    o.dim[o.rank - 2] = op->view.dim[o.rank - 1];
-    struct output *out = st ? plan_output(p, &o, e) : NULL;
-    if (!out)
-        return -1;
-    *st = box_turned(&turned);
-    out->written = grain.to = st;
-    return op_cut(op, &grain, e);
 }
 
 /* ---- codes that stay ------------------------------------------------------------- */
@@ -351,7 +314,7 @@ static int keep_codes(struct plan *p, const struct group *g, const struct scheme
 {
     struct out_tensor out[OUT_PARTS];
     size_t n;
-    if (plan_outputs(p, g->name, &g->view, to, w, out, &n, e))
+    if (plan_outputs(p, g->name, &g->view, to, w, out, &n, e) || plan_fix(p, g, out, n, w, e))
         return -1;
     if (dtype_is_block(out[0].dtype))
         return plan_blocks_carry(p, g, &out[0], e);
@@ -360,8 +323,15 @@ static int keep_codes(struct plan *p, const struct group *g, const struct scheme
     const struct out_tensor *scale = plan_part(out, n, PART_SCALE), *global = plan_part(out, n, PART_GLOBAL);
     if (scale && plan_rescale(p, g->of[PART_SCALE], g->scheme, to, scale, NULL, is_fnuz(g->scheme, to), e))
         return -1;
-    if (scale && !global && g->of[PART_GLOBAL] != NO_TENSOR)
+    if (scale && (scale->times != 0 || g->constant != 0)) {
+        p->op[p->nops - 1].factor = scale->times;
+        p->op[p->nops - 1].from = g;
+        p->op[p->nops - 1].exact = g->constant != 0;
+    }
+    if (scale && (!global || (plan_is_fixed(global) && global->times != 0)) && g->of[PART_GLOBAL] != NO_TENSOR)
         fold_global(&p->op[p->nops - 1], g);
+    if (global && plan_is_fixed(global) && global->times != 0)
+        global = NULL;
     const struct out_tensor *point = plan_part(out, n, PART_POINT);
     if (point) {
         struct op *op = plan_op(p, &xform_points, p->src, g->of[PART_WEIGHT], e);
@@ -501,6 +471,19 @@ static void set_merged(struct plan *p, const struct group *g)
         p->said[g->aux[k]] = (struct said){FATE_DROPPED, "of activations, which the output does not fix"};
 }
 
+/* What must be zeros or ones is looked at. */
+static int check_constants(struct plan *p, const struct group *g, struct err *e)
+{
+    if (g->of[PART_ZERO] != NO_TENSOR && plan_check_zero(p, g->of[PART_ZERO], e))
+        return -1;
+    if (g->of[PART_ONE] == NO_TENSOR)
+        return 0;
+    if (plan_check_zero(p, g->of[PART_ONE], e))
+        return -1;
+    p->op[p->nops - 1].factor = 1;
+    return 0;
+}
+
 /* Rounding twice is for the weight; what lay beside it has done its work. */
 static int recode_all(struct plan *p, const struct group *g, const struct encoding *to, enum action a,
                       const struct wanted *w, struct err *e)
@@ -511,7 +494,7 @@ static int recode_all(struct plan *p, const struct group *g, const struct encodi
         return err_set(e, ERR_INPUT, "%s: tensor %s%s", p->src->path, misfit,
                        w->gguf ? " (a rule, PATTERN = bf16, decodes it)" : "");
     set_merged(p, g);
-    if (g->of[PART_ZERO] != NO_TENSOR && plan_check_zero(p, g->of[PART_ZERO], e))
+    if (check_constants(p, g, e))
         return -1;
     return recode(p, g, to, w, e);
 }
@@ -519,7 +502,7 @@ static int recode_all(struct plan *p, const struct group *g, const struct encodi
 static int decode_all(struct plan *p, const struct group *g, enum dtype to, struct err *e)
 {
     set_merged(p, g);
-    if (g->of[PART_ZERO] != NO_TENSOR && plan_check_zero(p, g->of[PART_ZERO], e))
+    if (check_constants(p, g, e))
         return -1;
     return plan_decode(p, g->of[PART_WEIGHT], g, to, e);
 }

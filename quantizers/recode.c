@@ -25,22 +25,30 @@ static int zero_box(const struct op *op, struct active *a, unsigned pass, uint64
     if (!p)
         return -1;
     memset(p, 0, b->rows * width);
+    for (size_t i = 0; op->factor != 0 && i < b->rows * b->cols; i++)
+        memcpy((uint8_t *)p + 4 * i, &op->factor, 4);
     w->result[0] = (struct result){p, width, *b};
     return 0;
 }
 
 const struct xform xform_zero = {.name = "zero", .streams = false, .box = zero_box};
 
-/* An offset that must be zero for the codes to mean what the scheme says. */
+/* An offset that must be zero, or factors that must be op->factor, for the codes to mean what the scheme says. */
 static int check_zero_box(const struct op *op, struct active *a, unsigned pass, uint64_t index,
                           const struct box *b, const uint8_t *in, size_t stride, struct work *w, struct err *e)
 {
     (void)a, (void)pass, (void)index, (void)w;
     const struct tensor *t = &op->src->t[op->in[0]];
     size_t width = row_bytes(t->dtype, b->cols);
+    uint8_t want[8] = {0};
+    size_t size = op->factor != 0 ? 4 : 1;
+    memcpy(want, &op->factor, 4);
     for (uint64_t r = 0; r < b->rows; r++)
         for (size_t i = 0; i < width; i++)
-            if (in[r * stride + i])
+            if (in[r * stride + i] != want[i % size] && op->factor != 0)
+                return err_set(e, ERR_INPUT, "%s: tensor '%s': a factor of the inputs is not %g, and what is to be written has "
+                               "no place for it", op->src->f[t->file].path, t->name, (double)op->factor);
+            else if (in[r * stride + i] != want[i % size])
                 return err_set(e, ERR_INPUT,
                                "%s: tensor '%s': an offset is not zero, and what is to be written "
                                "has no place for it",
@@ -180,8 +188,15 @@ static int scale_error(const struct op *op, uint64_t r, uint64_t c, float value,
 static float folded(const struct op *op, const struct active *a, uint64_t i, uint64_t batch, struct work *w)
 {
     const float scale = scale_value(a->side[SIDE_SCALE], op->scale, i) * (op->shift ? 2 : 1);
-    if (!op->side[SIDE_GLOBAL])
+    const double factor = (op->factor != 0 ? (double)op->factor : 1)
+                        * (op->from && op->from->constant != 0 ? (double)op->from->constant : 1);
+    if (!op->side[SIDE_GLOBAL] && factor == 1)
         return scale;
+    if (!op->side[SIDE_GLOBAL]) {
+        const double product = (double)scale * factor;
+        w->n.n.inexact += (double)(float)product != product;
+        return (float)product;
+    }
     const struct tensor *t = &op->src->t[op->in[op->side[SIDE_GLOBAL]]];
     const double global =
         (double)scale_value(a->side[SIDE_GLOBAL], t->dtype, tensor_elems(t) == 1 ? 0 : batch);

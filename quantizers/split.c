@@ -201,6 +201,8 @@ static int axis_of(const struct tensor *t, enum part part, const struct owner *o
         return t->rank == 1 ? 0 : cut == CUT_ROWS ? rows : cols;
     case PART_PLAIN:
         return t->rank >= 2 ? (cut == CUT_ROWS ? rows : cols) : cut == CUT_ROWS && t->dim[0] == o->m.cols ? 0 : -1;
+    case PART_ONE:
+        return cut == CUT_COLS ? 0 : -1;
     case PART_AUX:
         if (t->rank == 2 && cut == CUT_COLS && t->dim[0] == o->m.rows && t->dim[1] > 1)
             return 1; /* partial sums over the columns */

@@ -67,8 +67,9 @@ void values_codes(const struct view *view, const uint8_t *in, uint64_t cols, uin
         for (uint64_t c = 0; c < cols; c++)
             code[c] = (uint8_t)(bits_at(in, c / slots * 32 + c % slots * view->bits, view->bits) - middle);
     } else if (dtype_table[view->elem].block_elems == 2) {
+        const unsigned high = view->packing == PACK_HIGH;
         for (uint64_t c = 0; c < cols; c++)
-            code[c] = (in[c / 2] >> 4 * (c % 2)) & 15;
+            code[c] = (in[c / 2] >> 4 * ((c + high) % 2)) & 15;
     } else {
         memcpy(code, in, cols);
     }
@@ -137,7 +138,7 @@ static struct place place_of(const struct values *v, uint64_t batch, uint64_t r,
 static float global_of(const struct values *v, uint64_t batch)
 {
     if (!v->side[SIDE_GLOBAL])
-        return 1;
+        return v->group->constant != 0 ? v->group->constant : 1;
     const struct tensor *t = &v->model->t[v->group->of[PART_GLOBAL]];
     return scale_value(v->side[SIDE_GLOBAL], t->dtype, tensor_elems(t) == 1 ? 0 : batch);
 }
@@ -297,7 +298,7 @@ int values_row(const struct values *v, const struct kern *k, uint64_t batch, uin
         return 0;
     }
     const struct place p = place_of(v, batch, r, col, cols);
-    const bool simple = !v->side[SIDE_GLOBAL] && !v->side[SIDE_POINT] && !v->side[SIDE_ORDER];
+    const bool simple = !v->side[SIDE_GLOBAL] && v->group->constant == 0 && !v->side[SIDE_POINT] && !v->side[SIDE_ORDER];
     for (size_t i = 0; i < p.n; i++) {
         w->scale[i] = scale_at(v, p.first + i);
         *clean &= harmless(w->scale[i]);

@@ -77,7 +77,10 @@ static const struct row *row_of(const char *type)
 static bool detect(const struct model *m, const void *config)
 {
     (void)m;
-    return json_is_object(json_object_get(config, DESCRIPTION));
+    const json_t *said = json_object_get(config, DESCRIPTION);
+    /* Inside a file descriptions have no name: those of others have these members. */
+    return json_is_object(said) && !json_object_get(said, "quant_mode") && !json_object_get(said, "quant_method")
+        && !json_object_get(said, "tensors");
 }
 
 static int check(const void *config, struct err *e)

@@ -272,7 +272,7 @@ int group_packed(const struct model *m, struct group *g, enum dtype elem, enum p
     g->view = (struct view){.elem = elem, .packing = p, .bits = bits, .rank = t->rank};
     memcpy(g->view.dim, t->dim, sizeof t->dim);
     uint64_t *last = &g->view.dim[t->rank - 1];
-    if (p == PACK_BYTES) {
+    if (p == PACK_BYTES || p == PACK_HIGH) {
         if (!mul_u64(*last, 2, last))
             return err_set(e, ERR_INPUT, "tensor '%s' %s: its size overflows", t->name, tensor_shape(t, shape));
         return 0;
@@ -315,10 +315,11 @@ int put_weight(struct outputs *o, const char *suffix, enum packing p, enum dtype
     uint64_t *last = &t->dim[t->rank - 1];
     if (p == PACK_WORDS)
         *last = view_row_bytes(&t->view, *last) / 4;
-    if (p == PACK_BYTES && *last % 2)
+    const bool bytes = p == PACK_BYTES || p == PACK_HIGH;
+    if (bytes && *last % 2)
         return err_set(o->e, ERR_INPUT, "tensor '%s' has %llu columns, an odd number, and two codes go into a byte",
                        w->name, (unsigned long long)*last);
-    if (p == PACK_BYTES)
+    if (bytes)
         *last /= 2;
     return 0;
 }
@@ -329,6 +330,15 @@ int put_scale(struct outputs *o, const char *suffix, enum dtype dtype)
     if (!t)
         return -1;
     t->rank = scale_dims(o->w->scheme, o->w->rank, o->w->dim, t->dim);
+    return 0;
+}
+
+int put_row_scale(struct outputs *o, const char *suffix)
+{
+    if (put_scale(o, suffix, DT_F32))
+        return -1;
+    struct out_tensor *t = &o->out[*o->n - 1];
+    t->rank--; /* the one column */
     return 0;
 }
 

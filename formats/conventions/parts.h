@@ -13,11 +13,16 @@ extern const struct convention convention_ascend_v1;
 extern const struct convention convention_compressed_tensors;
 extern const struct convention convention_deepseek;
 extern const struct convention convention_deepseek_v4;
+extern const struct convention convention_gcu_w8a8;
 extern const struct convention convention_gguf;
 extern const struct convention convention_gpt_oss;
+extern const struct convention convention_mlu_fp8;
+extern const struct convention convention_mlu_smoothquant;
 extern const struct convention convention_modelopt;
 extern const struct convention convention_octavo;
 extern const struct convention convention_quark;
+extern const struct convention convention_slimquant;
+extern const struct convention convention_tim_vx;
 
 /* ---- names (parts.c) ------------------------------------------------------ */
 /* The name of a part of weight `name`.  A suffix that starts with '.' takes
@@ -70,6 +75,8 @@ struct outputs {
 int put_weight(struct outputs *o, const char *suffix, enum packing p, enum dtype dtype) MUST_USE;
 /* Its scales [.., rows, cols] of scheme_scale_shape, [1] per matrix when there is one for all. */
 int put_scale(struct outputs *o, const char *suffix, enum dtype dtype) MUST_USE;
+/* The same as a vector [.., rows], one per row. */
+int put_row_scale(struct outputs *o, const char *suffix) MUST_USE;
 /* Its second-level scale, an F32 per matrix. */
 int put_global(struct outputs *o, const char *suffix, bool divides) MUST_USE;
 /* Another part. */
