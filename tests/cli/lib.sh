@@ -222,7 +222,10 @@ writer_manners() {
     refused 2 "$_verb" "$_in" "$@"
     expect_err "-o"
     refused 2 "$_verb" -o "x-$_name" "$@"
-    refused 2 "$_verb" "$_in" "$_in" -o "x-$_name" "$@"
+    case $_verb in
+    unpack) refused 3 "$_verb" "$_in" "$_in" -o "x-$_name" "$@" ;; # takes the parts of all ranks
+    *) refused 2 "$_verb" "$_in" "$_in" -o "x-$_name" "$@" ;;
+    esac
     refused 2 "$_verb" "$_in" -o "x-$_name" "$@" --no-such-option
     expect_err "--no-such-option"
     refused 2 "$_verb" "$_in" -o "x-$_name" "$@" -T many

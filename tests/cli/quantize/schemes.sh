@@ -14,7 +14,7 @@ method() { # method CONVENTION SCHEME: what config.json or the description says
     case $1 in
     deepseek | deepseek-v4) echo '"quant_method": "fp8"' ;;
     compressed-tensors) echo '"quant_method": "compressed-tensors"' ;;
-    ascend-v1) echo '' ;;
+    ascend-v1 | mlu-smoothquant | tim-vx) echo '' ;;
     octavo) echo '' ;;
     *) echo '"quant_method"' ;;
     esac
@@ -39,9 +39,9 @@ for s in $schemes; do
         if [ -n "$m" ]; then
             grep -qF -e "$m" "$d/config.json" || { cat "$d/config.json"; fail "$m in $d/config.json"; }
         else
-            description=$(ls "$d" | grep -E '^(quant_model_description|octavo_schemes).*json$') || fail "a description file in $d"
+            description=$(ls "$d" | grep -E '^(quant_model_description|octavo_schemes|quantize_config|tim_vx_quant).*json$') || fail "a description file in $d"
             valid_json "$d/$description"
-            grep -qE "W[48]A(8|16)|WFP8AFP8|\"$s\"" "$d/$description" || fail "types in $d/$description"
+            grep -qE "W[48]A(8|16)|WFP8AFP8|\"$s\"|\"(INT8|int8|FLOAT8_E4M3)\"" "$d/$description" || fail "types in $d/$description"
         fi
         case $c.$s in
         deepseek.fp8-ue8m0*) grep -q '"scale_fmt": "ue8m0"' "$d/config.json" || fail "scale_fmt in $d" ;;
