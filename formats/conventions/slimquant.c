@@ -46,7 +46,7 @@ static int outputs(const struct weight *w, struct arena *mem, struct out_tensor 
     struct outputs o = {w, mem, out, n, e};
     const bool four = w->scheme->bits == 4;
     if (four != (tensor_role(w->name) == ROLE_EXPERT))
-        return err_set(e, ERR_USAGE, "tensor '%s': " METHOD " has 4 bits for routed experts and 8 for all others, not %s", w->name,
+        return err_set(e, ERR_USAGE, "tensor '%s': slimquant-w4a8 has 4 bits for routed experts and 8 for all others, not %s", w->name,
                        w->scheme->name);
     if (put_weight(&o, NULL, four ? PACK_HIGH : PACK_PLAIN, DT_I8) || put_scale(&o, "_scale", DT_F32))
         return -1;

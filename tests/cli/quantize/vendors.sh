@@ -105,7 +105,7 @@ done
 # ---- what has no place ------------------------------------------------------------------------
 refused 2 quantize m --scheme int4-channel --convention mlu-smoothquant -o x
 refused 2 quantize m --scheme int8-channel --convention slimquant-w4a8 -o x
-expect_err slimquant experts
+expect_err slimquant-w4a8 experts
 refused 2 quantize m --scheme mxfp8 --convention mlu-fp8 -o x
 refused 2 quantize m --scheme int8-channel --convention gcu-w8a8 -o x
 refused 3 quantize m --scheme int8-channel --convention gcu-w8a8 --activations static -o x
