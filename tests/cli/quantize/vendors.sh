@@ -41,6 +41,9 @@ want gcu $d.out_scales 'F32 [256]'
 want gcu $d.in_scales 'F32 [1]'
 grep -q '"quant_method": "w8a8"' gcu/quantize_config.json || fail "the method"
 
+octavo quantize -q m --scheme int8-ue8m0-tensor --convention tim-vx -o vx.dfp
+want vx.dfp $d.weight_scale 'F32 [1]'
+grep -A10 "\"$d.weight\"" vx.dfp/tim_vx_quant.json | tr -d '\n ' | grep -qF DYNAMIC_FIXED_POINT || fail "dynamic fixed point"
 for s in int8-channel fp8-channel; do
     octavo quantize -q m --scheme $s --convention tim-vx -o vx.$s
     want vx.$s $d.weight_scale 'F32 [256,1]'
@@ -94,7 +97,7 @@ octavo quantize -q ct.fp8 --scheme fp8-channel --convention mlu-fp8 -o fp8b
 same_digest fp8 fp8b
 octavo quantize -q vx.fp8-channel --scheme fp8-channel --convention mlu-fp8 -o fp8c
 same_digest fp8 fp8c
-for x in fp8 smooth slim gcu vx.int8-channel vx.fp8-channel; do
+for x in fp8 smooth slim gcu vx.dfp vx.int8-channel vx.fp8-channel; do
     octavo convert -q $x -o $x.st.safetensors   # the description travels inside
     octavo dequantize -q $x.st.safetensors -o one
     octavo dequantize -q $x -o two
