@@ -41,7 +41,9 @@ void error_add(struct error_sums *to, const struct error_sums *s)
     to->n += s->n;
     to->saturated += s->saturated;
     to->flushed += s->flushed;
+    to->subnormal += s->subnormal;
     add_kern(&to->k, &s->k);
+    add_kern(&to->native, &s->native);
 }
 
 /* What one op compares, beside its own inputs. */
@@ -54,6 +56,7 @@ struct partner {
     bool ready;
     pthread_mutex_t *lock;
     struct tensor_error *out;
+    bool flush;                /* subnormal codes of the other model are 0 */
 };
 struct box_error {
     struct error_sums sums;
@@ -150,6 +153,20 @@ static void close_blocks(struct box_error *out, struct kern_error *block, size_t
     }
 }
 
+/* A row of codes, those that are subnormal as 0; how many there were. */
+static uint64_t flush_row(const struct values *v, const uint8_t *in, size_t n, uint8_t *out)
+{
+    const float least = num_find(v->view->elem)->min_normal;
+    uint64_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float x = fabsf(v->code[in[i]]);
+        const bool subnormal = x > 0 && x < least;
+        out[i] = subnormal ? 0 : in[i];
+        count += subnormal;
+    }
+    return count;
+}
+
 static int compare_box(const struct op *op, struct active *a, unsigned pass, uint64_t index, const struct box *b,
                        const uint8_t *in, size_t stride, struct work *w, struct err *e)
 {
@@ -158,7 +175,7 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
     struct box_error *out = (struct box_error *)a->box_data + index;
     size_t width = view_row_bytes(&p->view, b->cols), blocks = ceil_div(b->cols, ERROR_BLOCK);
     const size_t memory = VALUES_ROW_BYTES(b->cols + 8);
-    uint8_t *raw = scratch_get(&w->out[0], b->rows * width, e), *rows = scratch_get(&w->row, 2 * memory + b->cols, e);
+    uint8_t *raw = scratch_get(&w->out[0], b->rows * width, e), *rows = scratch_get(&w->row, 2 * memory + 2 * b->cols, e);
     float *f = scratch_get(&w->f32[0], b->cols * 8 + 64, e);
     struct kern_error *block = scratch_get(&w->f32[1], blocks * sizeof *block, e);
     struct source sa = {p->a, p->weight, NULL, &p->view};
@@ -166,12 +183,23 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
         return -1;
     struct side_rows x = {.in = raw, .stride = width, .f = f, .row = values_row_memory(rows, b->cols)};
     struct side_rows y = {.in = in, .stride = stride, .f = f + b->cols, .row = values_row_memory(rows + memory, b->cols)};
-    uint8_t *code = rows + 2 * memory;
+    uint8_t *code = rows + 2 * memory, *kept = code + b->cols;
     values_init(&x.v, p->a, &p->view, p->group, (const uint8_t *const *)p->side);
     values_init(&y.v, op->src, &op->view, op->from, a->side);
     memset(block, 0, blocks * sizeof *block);
     out->worst.rel = -1;
     for (size_t r = 0; r < b->rows; r++) {
+        if (p->flush) {
+            y.in = in;
+            y.stride = stride;
+            if (side_row(&x, b, r, w->k, e) || side_row(&y, b, r, w->k, e))
+                return -1;
+            for (uint64_t c = 0; c < b->cols; c += ERROR_BLOCK)
+                w->k->error(x.f + c, y.f + c, min_u64(ERROR_BLOCK, b->cols - c), &out->sums.native);
+            out->sums.subnormal += flush_row(&y.v, in + r * stride, b->cols, kept);
+            y.in = kept;
+            y.stride = 0;
+        }
         if (side_row(&x, b, r, w->k, e) || side_row(&y, b, r, w->k, e))
             return -1;
         for (size_t i = 0; i < blocks; i++) {
@@ -180,7 +208,7 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
         }
         out->sums.flushed += count_flushed(x.f, y.f, b->cols);
         if (op->from) {
-            values_codes(&op->view, y.in + r * stride, b->cols, code);
+            values_codes(&op->view, y.in + r * y.stride, b->cols, code);
             out->sums.saturated += count_saturated(&y.v, code, x.f, y.f, b->cols);
         }
         if ((r + 1) % ERROR_BLOCK == 0 || r + 1 == b->rows)
@@ -258,7 +286,13 @@ static void turn(struct item *x, const struct item *other, const struct tensor *
         x->view = view_turned(t);
 }
 
-static int add_pair(struct plan *p, struct error_report *r, struct model *a, struct item *ia, struct item *ib,
+/* Codes whose values are normal, or 0: what a core without subnormals sees. */
+static bool is_fp8(enum dtype t)
+{
+    return t == DT_F8_E4M3 || t == DT_F8_E5M2 || t == DT_F8_E4M3FNUZ || t == DT_F8_E5M2FNUZ;
+}
+
+static int add_pair(struct plan *p, struct error_report *r, struct model *a, struct item *ia, struct item *ib, bool flush,
                     pthread_mutex_t *lock, struct err *e)
 {
     const struct tensor *ta = &a->t[ia->i], *tb = &p->src->t[ib->i];
@@ -279,7 +313,8 @@ static int add_pair(struct plan *p, struct error_report *r, struct model *a, str
         return -1;
     struct tensor_error *t = &r->t[r->n++];
     *t = (struct tensor_error){ib->name, ta, tb, ib->g ? ib->g->scheme : NULL, !numbers, {0}, {-1, 0, 0, 0}};
-    *x = (struct partner){.a = a, .weight = ia->i, .group = ia->g, .view = ia->view, .lock = lock, .out = t};
+    *x = (struct partner){.a = a, .weight = ia->i, .group = ia->g, .view = ia->view, .lock = lock, .out = t,
+                          .flush = flush && ib->g && is_fp8(ib->view.elem)};
     op->ctx = x;
     op_input(op, ib->i);
     op->view = ib->view;
@@ -334,7 +369,7 @@ static int index_items(const struct model *a, const struct grouping *g, struct m
 }
 
 static int find_pairs(struct plan *p, struct error_report *r, const struct grouping *ga, struct model *a,
-                      struct map *in_a, const struct rules *rules, pthread_mutex_t *lock, struct err *e)
+                      struct map *in_a, const struct rules *rules, bool flush, pthread_mutex_t *lock, struct err *e)
 {
     struct model *b = p->src;
     struct map in_b = {0};
@@ -347,7 +382,7 @@ static int find_pairs(struct plan *p, struct error_report *r, const struct group
         if (!map_find(in_a, xb.name, &j))
             bad = list(&r->only_b, &r->nonly_b, &r->mem, b->n, xb.name, e);
         else
-            bad = !item_of(a, ga, j, &xa) || add_pair(p, r, a, &xa, &xb, lock, e);
+            bad = !item_of(a, ga, j, &xa) || add_pair(p, r, a, &xa, &xb, flush, lock, e);
     }
     for (size_t i = 0; !bad && i < a->n; i++)
         if (item_of(a, ga, i, &xa) && !map_find(&in_b, xa.name, &j) && rules_match(rules, xa.name) != ACTION_DROP)
@@ -357,7 +392,7 @@ static int find_pairs(struct plan *p, struct error_report *r, const struct group
 }
 
 static int make_pairs(struct plan *p, struct error_report *r, struct grouping *ga, struct model *a,
-                      const struct rules *rules, pthread_mutex_t *lock, struct err *e)
+                      const struct rules *rules, bool flush, pthread_mutex_t *lock, struct err *e)
 {
     struct model *b = p->src;
     struct map in_a = {0};
@@ -365,7 +400,7 @@ static int make_pairs(struct plan *p, struct error_report *r, struct grouping *g
         || grouping_named(b, true, &p->group, e))
         return -1;
     r->t = arena_array(&r->mem, b->n, sizeof *r->t, e);
-    int bad = !r->t || index_items(a, ga, &in_a, e) || find_pairs(p, r, ga, a, &in_a, rules, lock, e);
+    int bad = !r->t || index_items(a, ga, &in_a, e) || find_pairs(p, r, ga, a, &in_a, rules, flush, lock, e);
     map_free(&in_a);
     if (bad)
         return -1;
@@ -377,7 +412,7 @@ static int make_pairs(struct plan *p, struct error_report *r, struct grouping *g
     return 0;
 }
 
-int error_measure(struct error_report *r, struct model *a, struct model *b, const struct rules *rules,
+int error_measure(struct error_report *r, struct model *a, struct model *b, const struct rules *rules, bool flush,
                   const struct run_options *opt, struct err *e)
 {
     *r = (struct error_report){0};
@@ -387,7 +422,7 @@ int error_measure(struct error_report *r, struct model *a, struct model *b, cons
     if (!a->random)
         return err_set(e, ERR_INPUT, "%s: the reference of a comparison must be a file or a directory, not a pipe or "
                        "compressed (--spool keeps a temporary copy)", a->path);
-    int result = make_pairs(&p, r, &ga, a, rules, &lock, e) || run_plan(&p, NULL, NULL, opt, NULL, e) ? -1 : 0;
+    int result = make_pairs(&p, r, &ga, a, rules, flush, &lock, e) || run_plan(&p, NULL, NULL, opt, NULL, e) ? -1 : 0;
     for (size_t i = 0; i < p.nops; i++)
         if (p.op[i].ctx)
             partner_free(p.op[i].ctx);

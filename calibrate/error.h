@@ -14,8 +14,10 @@ enum { ERROR_BLOCK = 128 };  /* worst blocks are 128 x 128 */
 struct error_sums {
     uint64_t n;
     struct kern_error k;
+    struct kern_error native; /* flush: the same of the weights that it touches, without it */
     uint64_t saturated;      /* y has the largest code of its scheme and x is beyond what rounds to it */
     uint64_t flushed;        /* y is 0 and x is not */
+    uint64_t subnormal;      /* codes of y that were read as 0 because they are subnormal (flush) */
 };
 struct error_worst {
     double rel;              /* relative Frobenius error of the block; < 0: none */
@@ -43,8 +45,10 @@ struct error_report {
     size_t nonly_a, nonly_b;
     struct arena mem;
 };
-/* a must be random; b may be a stream. Shapes that differ are ERR_INPUT. */
-int error_measure(struct error_report *r, struct model *a, struct model *b, const struct rules *rules,
+/* a must be random; b may be a stream. Shapes that differ are ERR_INPUT. flush: codes of b's FP8 weights that are
+ * subnormal (E4M3: below 2^-6 without the scale) are read as 0, as cores do that have no subnormals
+ * (VeriSilicon/TIM-VX vsi_nn_dtype_util_prv.h). */
+int error_measure(struct error_report *r, struct model *a, struct model *b, const struct rules *rules, bool flush,
                   const struct run_options *opt, struct err *e) MUST_USE;
 void error_free(struct error_report *r);
 

@@ -64,6 +64,13 @@ static void json_sums(const struct error_sums *s)
     number(error_sqnr(s));
     printf(",\"cosine\":");
     number(error_cosine(s));
+    if (s->native.sx > 0) {
+        struct error_sums native = {.n = s->n, .k = s->native};
+        printf(",\"subnormal\":%" PRIu64 ",\"native_rel\":", s->subnormal);
+        number(error_rel(&native));
+        printf(",\"native_sqnr_db\":");
+        number(error_sqnr(&native));
+    }
 }
 
 static void print_json(const struct error_report *r, const struct error_sums *all, const struct limits *l)
@@ -185,6 +192,20 @@ static int print_table(const struct error_report *r, const struct error_sums *al
     return 0;
 }
 
+/* What flushing costs: the figures of the table have it, these are without. */
+static void print_flush(const struct error_report *r)
+{
+    struct error_sums with = {0}, without = {0};
+    for (size_t i = 0; i < r->n; i++)
+        if (r->t[i].sums.native.sx > 0 || r->t[i].sums.subnormal) {
+            error_add(&with, &r->t[i].sums);
+            struct error_sums native = {.n = r->t[i].sums.n, .k = r->t[i].sums.native};
+            error_add(&without, &native);
+        }
+    printf("subnormal codes read as 0: %" PRIu64 " of %" PRIu64 " (%.3f%%); SQNR %.2f dB, without that %.2f dB\n", with.subnormal,
+           with.n, with.n ? 100.0 * (double)with.subnormal / (double)with.n : 0, error_sqnr(&with), error_sqnr(&without));
+}
+
 static int judge(const struct error_report *r, const struct limits *l, bool require_exact, struct err *e)
 {
     if (r->nonly_a)
@@ -215,7 +236,7 @@ static void note_names(struct rules *r, const struct model *m)
     }
 }
 
-static int compare(const char *const *in, const struct common *c, const struct limits *l, struct err *e)
+static int compare(const char *const *in, const struct common *c, const struct limits *l, bool flush, struct err *e)
 {
     struct model a, b;
     struct rules rules = {0};
@@ -236,7 +257,7 @@ static int compare(const char *const *in, const struct common *c, const struct l
     b.names = a.names;
     meter_start(&meter, "verify", c);
     struct run_options opt = {c->threads, NULL, meter_show, &meter};
-    int result = rules_from(&rules, c, ACTION_KEEP, ACTION_DROP, false, e) || error_measure(&r, &a, &b, &rules, &opt, e) ? -1 : 0;
+    int result = rules_from(&rules, c, ACTION_KEEP, ACTION_DROP, false, e) || error_measure(&r, &a, &b, &rules, flush, &opt, e) ? -1 : 0;
     meter_end(&meter);
     if (!result) {
         struct error_sums all = {0};
@@ -247,6 +268,8 @@ static int compare(const char *const *in, const struct common *c, const struct l
             print_json(&r, &all, l);
         else if (!c->quiet)
             result = print_table(&r, &all, c->verbose > 0, e);
+        if (flush && !c->json && !c->quiet && !result)
+            print_flush(&r);
         result = result || judge(&r, l, c->require_exact, e) ? -1 : 0;
         error_free(&r);
         note_names(&rules, &a);
@@ -265,6 +288,7 @@ int verb_verify(int argc, char **argv, struct err *e)
     struct limits l = {NAN, NAN, NAN, NAN, NAN, NAN};
     const char *const *in = (const char *const *)argv;
     size_t n;
+    bool flush = false;
     common_init(&c);
     const struct opt opt[] = {
         {OPT_REAL, 0, "max-rel", "X", "fail above this relative Frobenius error of a tensor", &l.max_rel},
@@ -274,11 +298,12 @@ int verb_verify(int argc, char **argv, struct err *e)
         {OPT_REAL, 0, "min-cosine", "X", "fail below this cosine", &l.min_cosine},
         {OPT_REAL, 0, "max-saturated", "N", "fail above this many saturated elements in a tensor", &l.max_saturated},
         {OPT_FLAG, 0, "require-exact", NULL, "fail when any value differs", &c.require_exact},
+        {OPT_FLAG, 0, "flush-subnormals", NULL, "read subnormal FP8 codes of MODEL as 0, as some cores do", &flush},
         OPTS_NAMES(&c), OPTS_RULES(&c), OPTS_THREADS(&c), OPTS_TALK(&c), OPTS_VERBOSE(&c), {0}};
     const struct usage u = {"verify", "REFERENCE MODEL", "How far is MODEL from REFERENCE? Any two formats; exit 1 when a limit is broken.",
                             opt, 2, 2};
     int r = opt_parse(&u, argc, argv, &n, e);
     if (r)
         return r > 0 ? 0 : -1;
-    return compare(in, &c, &l, e);
+    return compare(in, &c, &l, flush, e);
 }

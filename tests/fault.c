@@ -118,7 +118,7 @@ static int compare(const struct scene *c, struct err *e)
         return -1;
     int r = model_open(&b, c->other, e);
     if (!r) {
-        r = error_measure(&report, &a, &b, NULL, &opt, e);
+        r = error_measure(&report, &a, &b, NULL, false, &opt, e);
         if (!r)
             error_free(&report);
         model_close(&b);

@@ -50,7 +50,7 @@ static int measure(struct error_report *r, struct pair *p, const struct rules *r
 {
     const struct run_options opt = {.threads = threads};
     *e = (struct err){0};
-    return error_measure(r, &p->a, &p->b, rules, &opt, e);
+    return error_measure(r, &p->a, &p->b, rules, false, &opt, e);
 }
 
 /* ---- sums, directly ----------------------------------------------------------------------------- */
@@ -450,7 +450,7 @@ Test(error, the_reference_must_be_a_file)
     struct err e = {0};
     start(&p, &a, NULL, &a, NULL, true);
     const struct run_options opt = {.threads = 1};
-    cr_assert_eq(error_measure(&r, &p.b, &p.a, NULL, &opt, &e), -1);
+    cr_assert_eq(error_measure(&r, &p.b, &p.a, NULL, false, &opt, &e), -1);
     cr_assert_eq(e.kind, ERR_INPUT);
     end(&p);
 
