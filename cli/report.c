@@ -2,6 +2,7 @@
 #include "cli/job.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 static const char *what(const struct op *op)
@@ -185,7 +186,7 @@ static void tile_lines(const struct job *j, const struct op *op)
     enum { FEW = 10 };
     const size_t most = j->c->verbose ? op->ntiles : FEW;
     const struct scheme *s = op->to ? op->to->scheme : NULL;
-    if (!op->ntiles)
+    if (!op->ntiles || (op->second && !j->c->verbose)) /* all of it: its cost is told */
         return;
     fprintf(stderr, "octavo %s: ", j->verb);
     out_text(stderr, j->plan.out[op->out[0]].as.weight);
@@ -197,6 +198,36 @@ static void tile_lines(const struct job *j, const struct op *op)
         fprintf(stderr, "%" PRIu64 ",%" PRIu64 "] %" PRIu32, op->tile[i].row, op->tile[i].col, op->tile[i].inexact);
     }
     fprintf(stderr, op->ntiles > most ? " ... (-v names all)\n" : "\n");
+}
+
+/* Decibels; 999 when nothing was lost. */
+static double cost_db(double lost, double kept) { return lost > 0 ? 10 * log10(kept / lost) : 999; }
+
+/* What rounding a second time has cost, against the values that the source's codes had. */
+static void second_line(FILE *f, const struct job *j)
+{
+    double lost = 0, kept = 0, worst = 1e9;
+    const char *name = NULL, *from = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < j->plan.nops; i++) {
+        const struct op *op = &j->plan.op[i];
+        if (!op->second)
+            continue;
+        lost += op->lost;
+        kept += op->kept;
+        from = from ? from : op->from->scheme->name;
+        if (cost_db(op->lost, op->kept) < worst) {
+            worst = cost_db(op->lost, op->kept);
+            name = op->from->name;
+        }
+        n++;
+    }
+    if (!n)
+        return;
+    fprintf(f, "  %zu started from codes (%s) and not from the original: %.2f dB from the values of those, worst %.2f dB ('", n, from,
+            cost_db(lost, kept), worst);
+    out_text(f, name);
+    fprintf(f, "')\n");
 }
 
 static void done_json(const struct job *j)
@@ -226,6 +257,8 @@ static void done_json(const struct job *j)
                dtype_name(op->src->t[op->nin ? op->in[0] : op->place].dtype), dtype_name(j->plan.out[op->out[0]].t.dtype), what(op),
                verdict_name(outcome_verdict(&op->done)), op->done.elems, op->done.n.inexact, op->done.n.flushed,
                op->done.n.saturated);
+        if (op->second)
+            printf(",\"second_rounding_sqnr_db\":%.4f", cost_db(op->lost, op->kept));
         tiles_json(op);
         printf("}");
     }
@@ -297,6 +330,7 @@ void report_done(const struct job *j)
         fprintf(stderr, "  of %" PRIu64 " converted values %.2f %% rounded, %" PRIu64 " flushed to zero, %" PRIu64
                 " saturated\n", t.changed_elems, 100.0 * (double)t.inexact / (double)t.changed_elems, t.flushed,
                 t.saturated);
+    second_line(stderr, j);
     fprintf(stderr, "  ");
     ledger_sum(stderr, j);
     fprintf(stderr, "  %s -> %s in %.2f s (%s/s)\n", out_bytes(j->plan.bytes_in, a), out_bytes(j->w.bytes, b),

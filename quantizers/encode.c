@@ -280,6 +280,28 @@ static int measure_box(const struct op *op, const struct values *v, const struct
     return 0;
 }
 
+/* ---- what rounding a second time costs ------------------------------------------ */
+
+/* At the beginning of the box data of such an op. */
+struct cost {
+    double lost, kept;
+};
+
+static void add_cost(struct cost *sum, const struct panel *p, const struct scales *s, const uint8_t *q, size_t qstride,
+                     const float value[256])
+{
+    for (size_t r = 0; r < p->rows; r++) {
+        const float *x = (const float *)(const void *)(p->x + r * p->stride);
+        for (size_t c = 0; c < p->cols; c++) {
+            const size_t b = c / p->block;
+            const double scale = s->code ? (double)ue8m0_decode(s->code[b]) : (double)s->value[b];
+            const double d = (double)value[q[r * qstride + c]] * scale - (double)x[c];
+            sum->lost += d * d;
+            sum->kept += (double)x[c] * (double)x[c];
+        }
+    }
+}
+
 /* ---- boxes -------------------------------------------------------------------- */
 
 /* What a box is worked through with. */
@@ -374,7 +396,16 @@ static int encode_box(const struct op *op, struct active *a, unsigned pass, uint
         j.global = (struct global){op->to->rule_e4m3 ? op->to->rule_e4m3->global(a->amax, op->divides) : 1, op->divides};
     if (all && derive(op, &a->amax, 1, &j.global, &j.s, e))
         return -1;
-    j.tile = op->tiles ? (uint32_t *)((char *)a->box_data + index * op->box_data) : NULL;
+    char *const data = op->tiles ? (char *)a->box_data + index * op->box_data : NULL;
+    j.tile = op->tiles ? (uint32_t *)(void *)(data + sizeof(struct cost)) : NULL;
+    float value[256];
+    if (op->second)
+        {
+        uint8_t code[256];
+        for (int i = 0; i < 256; i++)
+            code[i] = (uint8_t)i;
+        num_decode_row(encoding_num(op->to), code, value, 256);
+    }
     w->n.elems = b->rows * b->cols;
     j.whole = all;
     for (size_t r = 0; r < b->rows; r += block_rows)
@@ -390,6 +421,8 @@ static int encode_box(const struct op *op, struct active *a, unsigned pass, uint
                 run_tiles(op, w, &p, &j.s, q, b->cols, j.row, j.tile + at);
             else
                 run_kernels(op, w, &p, &j.s, q, b->cols, j.row, &w->n.n);
+            if (op->second)
+                add_cost((struct cost *)(void *)data, &p, &j.s, q, b->cols, value);
             for (size_t i = 0; !all && i < p.blocks; i++)
                 store_scale(out, op->dtype, at + i, &j.s, i, op->factor);
         }
@@ -414,12 +447,17 @@ static int encode_box(const struct op *op, struct active *a, unsigned pass, uint
 static int encode_finish(struct op *op, struct active *a, struct err *e)
 {
     const struct scheme *s = op->to->scheme;
+    for (uint64_t i = 0; op->second && i < op->boxes; i++) { /* in order: the same sums for any number of threads */
+        const struct cost *x = (const struct cost *)(const void *)((const char *)a->box_data + i * op->box_data);
+        op->lost += x->lost;
+        op->kept += x->kept;
+    }
     if (!op->tiles || !op->done.n.inexact)
         return 0;
     size_t cap = 0;
     const uint64_t br = s->block_rows ? s->block_rows : op->m.rows, bc = s->block_cols ? s->block_cols : op->m.cols;
     for (uint64_t i = 0; i < op->boxes; i++) {
-        const uint32_t *tile = (const uint32_t *)((const char *)a->box_data + i * op->box_data);
+        const uint32_t *tile = (const uint32_t *)(const void *)((const char *)a->box_data + i * op->box_data + sizeof(struct cost));
         const struct box b = op_box(op, i);
         const uint64_t nc = ceil_div(b.cols, bc), n = ceil_div(b.rows, br) * nc;
         for (uint64_t k = 0; k < n; k++) {

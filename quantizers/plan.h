@@ -96,6 +96,8 @@ struct op {
     void *ctx;                     /* of the caller's own transforms */
     bool flat;                     /* m is the bytes of the tensor in row-major order, whatever its type: one row */
     bool exact;                    /* expected before anything is read */
+    bool second;                   /* encode: rounds a second time, and measures what that costs */
+    double lost, kept;             /* of such an op, once it is done: sums of (new - old value)^2 and of old^2 */
     struct outcome done;           /* filled by the run */
 };
 

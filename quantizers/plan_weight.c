@@ -156,9 +156,9 @@ static int cut_encode(struct plan *p, struct op *op, struct err *e)
         g.cols = 0;
     if (op_cut(op, &g, e))
         return -1;
-    if (op->tiles)
-        op->box_data = (s->block_rows ? ceil_div(op->box_rows, s->block_rows) : 1)
-                     * (s->block_cols ? ceil_div(op->box_cols, s->block_cols) : 1) * 4;
+    if (op->tiles) /* two sums, then a count for each block: a multiple of 8 bytes */
+        op->box_data = 16 + 8 * ceil_div((s->block_rows ? ceil_div(op->box_rows, s->block_rows) : 1)
+                     * (s->block_cols ? ceil_div(op->box_cols, s->block_cols) : 1), 2);
     return 0;
 }
 
@@ -436,7 +436,14 @@ static int recode(struct plan *p, const struct group *g, const struct encoding *
     p->second++;
     if (!p->second_name)
         p->second_name = g->name;
-    return way == WAY_REQUANT ? requant(p, g, to, w, e) : plan_encode(p, i, g, NULL, to, w, e);
+    const size_t first = p->nops;
+    if (way == WAY_REQUANT)
+        return requant(p, g, to, w, e);
+    if (plan_encode(p, i, g, NULL, to, w, e))
+        return -1;
+    for (size_t k = first; k < p->nops; k++)
+        p->op[k].second = p->op[k].x == &xform_encode && p->op[k].from == g;
+    return 0;
 }
 
 int plan_second_rounding(struct plan *p, const struct wanted *w, struct err *e)
