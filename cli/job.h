@@ -12,6 +12,7 @@ enum out_kind { OUT_FILE, OUT_DIR, OUT_PIPE, OUT_NULL };
 
 struct job {
     const char *verb, *input;
+    const char *shown;               /* what the account calls the output; NULL: as c->output */
     struct common *c;
     struct wanted want;
     struct rules rules;

@@ -236,7 +236,7 @@ static void done_json(const struct job *j)
     printf("{\"verb\":\"%s\",\"input\":", j->verb);
     out_json(stdout, j->input);
     printf(",\"output\":");
-    out_json(stdout, j->c->output);
+    out_json(stdout, j->shown ? j->shown : j->c->output);
     if (j->want.to)
         printf(",\"scheme\":\"%s\"", j->want.to->scheme->name);
     if (job_encodes(j))
@@ -313,7 +313,7 @@ void report_done(const struct job *j)
     struct totals t = sum(j);
     const struct convention *c = job_convention(j);
     char a[32], b[32], r[32];
-    fprintf(stderr, "octavo %s: %s -> %s", j->verb, j->input, j->c->output);
+    fprintf(stderr, "octavo %s: %s -> %s", j->verb, j->input, j->shown ? j->shown : j->c->output);
     const char *rule = !job_encodes(j) || !*encoding_rule(j->want.to) ? NULL : encoding_rule(j->want.to);
     if (j->want.to)
         fprintf(stderr, "  [%s%s%s%s%s]", j->want.to->scheme->name, rule ? ", rule " : "", rule ? rule : "",

@@ -2,6 +2,7 @@
 #include "cli/job.h"
 #include "cli/verbs.h"
 
+#include "formats/frames.h"
 #include "formats/io.h"
 #include "formats/names.h"
 #include "quantizers/split.h"
@@ -14,8 +15,9 @@
 #include <unistd.h>
 
 struct choice {
-    const char *target, *target_file, *form, *layout, *scale_layout, *rank;
+    const char *target, *target_file, *form, *layout, *scale_layout, *rank, *compress;
     uint64_t align, tp, ep;
+    int level;               /* of compression; 0: none */
 };
 
 /* A form is right when every quantized weight is in its scheme, or becomes so exactly. */
@@ -72,15 +74,15 @@ static int choose(const struct choice *w, struct job *j, struct target *t, struc
     return 0;
 }
 
-/* One file: the whole model, or what one rank has of it. */
-static int pack_one(const struct choice *w, const struct common *c, const char *input, const char *output,
-                    struct target *target, const struct split *s, struct err *e)
+/* One file: the whole model, or what one rank has of it. shown: what the account calls it, when that is not output. */
+static int pack_plain(const struct choice *w, const struct common *c, const char *input, const char *output, const char *shown,
+                      struct target *target, const struct split *s, struct err *e)
 {
     struct common own = *c;
     struct layout l[2];
     struct packed_info info = {0};
     own.output = output;
-    struct job j = {.verb = "pack", .input = input, .c = &own, .want = {.plain = DT_COUNT}, .pack = &info};
+    struct job j = {.verb = "pack", .input = input, .shown = shown, .c = &own, .want = {.plain = DT_COUNT}, .pack = &info};
     int r = job_open(&j, e) || choose(w, &j, target, l, &info, e) ? -1 : 0;
     if (!r && s) {
         struct grouping g;
@@ -94,6 +96,46 @@ static int pack_one(const struct choice *w, const struct common *c, const char *
     }
     r = r || job_run(&j, e) ? -1 : 0;
     job_close(&j);
+    return r;
+}
+
+/* The same through zstd: what is packed goes into a pipe, in order, and frames of it to the output. */
+static int pack_one(const struct choice *w, const struct common *c, const char *input, const char *output,
+                    struct target *target, const struct split *s, struct err *e)
+{
+    struct outfile file;
+    struct frames f;
+    char path[32], a[32], b[32];
+    const bool pipe_ = output && !strcmp(output, "-");
+    if (!w->level || c->dry_run || (output && !strcmp(output, "null:")))
+        return pack_plain(w, c, input, output, NULL, target, s, e);
+    if (!output)
+        return err_set(e, ERR_USAGE, "where to? -o FILE, or -o - for a pipe");
+    if (c->json && pipe_)
+        return err_set(e, ERR_USAGE, "--json and -o - both want standard output");
+    if (io_is_dir(output) || ends_with(output, "/"))
+        return err_set(e, ERR_USAGE, "a packed model is one file: -o FILE.octp");
+    if (!pipe_ && outfile_open(&file, output, c->force, c->in_place, e))
+        return -1;
+    int r = frames_start(&f, pipe_ ? 1 : file.fd, output, w->level, c->threads, e);
+    if (!r) {
+        struct err late;
+        snprintf(path, sizeof path, "/dev/fd/%d", f.in);
+        r = pack_plain(w, c, input, path, output, target, s, e);
+        close(f.in);
+        if (frames_finish(&f, &late)) {
+            if (!r || e->kind == ERR_SYSTEM)
+                *e = late;
+            r = -1;
+        }
+    }
+    if (!pipe_ && (r || outfile_commit(&file, c->sync, e))) {
+        outfile_abort(&file);
+        r = -1;
+    }
+    if (!r && !c->quiet)
+        fprintf(stderr, "  compressed: %s -> %s (%.1f %%)\n", out_bytes(f.content, a), out_bytes(f.size, b),
+                f.content ? 100.0 * (double)f.size / (double)f.content : 0);
     return r;
 }
 
@@ -130,6 +172,19 @@ static int pack_all(const struct choice *w, const struct common *c, const char *
     return r;
 }
 
+/* "zstd" or "zstd:LEVEL". */
+static int compress_level(const char *how, int *level, struct err *e)
+{
+    char *end = NULL;
+    *level = FRAME_LEVEL;
+    if (!strcmp(how, "zstd"))
+        return 0;
+    const long x = strncmp(how, "zstd:", 5) ? 0 : strtol(how + 5, &end, 10);
+    *level = (int)x;
+    return x >= 1 && x <= FRAME_LEVEL_MAX && !*end ? 0
+         : err_set(e, ERR_USAGE, "--compress takes zstd or zstd:LEVEL with a level from 1 to %d, not '%s'", FRAME_LEVEL_MAX, how);
+}
+
 int verb_pack(int argc, char **argv, struct err *e)
 {
     struct common c;
@@ -148,6 +203,7 @@ int verb_pack(int argc, char **argv, struct err *e)
         {OPT_SIZE, 0, "tp", "N", "cut weights into N parts, a file per rank (tensor parallel)", &w.tp},
         {OPT_SIZE, 0, "ep", "M", "deal routed experts to M groups of ranks (expert parallel)", &w.ep},
         {OPT_STRING, 0, "rank", "R", "one rank, to -o FILE; or all (default), to -o DIR", &w.rank},
+        {OPT_STRING, 0, "compress", "HOW", "zstd, or zstd:LEVEL from 1 to 19, in frames of 4 MiB (default: not)", &w.compress},
         OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
     const struct usage u = {"pack", "MODEL", "A chip's own memory layout in one self-describing file.", opt, 1, 1};
     int r = opt_parse(&u, argc, argv, &n, e);
@@ -155,6 +211,8 @@ int verb_pack(int argc, char **argv, struct err *e)
         return r > 0 ? 0 : -1;
     if (!w.target && !w.target_file && !w.layout && !w.scale_layout)
         return err_set(e, ERR_USAGE, "for which chip? --target CHIP (octavo targets lists them), or --layout SENTENCE");
+    if (w.compress && compress_level(w.compress, &w.level, e))
+        return -1;
     struct target target = {0};
     struct split s = {.tp = w.tp ? (uint32_t)min_u64(w.tp, 65536) : 1, .ep = w.ep ? (uint32_t)min_u64(w.ep, 65536) : 1};
     const bool cut = w.tp || w.ep, all = !strcmp(w.rank, "all");
