@@ -2,6 +2,7 @@
 
 #include "formats/names.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,17 +145,45 @@ static int check_not_source(const struct job *j, struct err *e)
     return 0;
 }
 
-static int write_tail(struct job *j, struct sink *s, uint8_t (*slots)[32], struct err *e)
+/* The digests of what was written: those of tensors that were copied as they are were taken from the source. */
+static int write_tail(struct job *j, struct sink *s, const size_t *slot, const uint8_t (*digest)[32], struct err *e)
 {
-    uint8_t *tail = mem_alloc(j->w.file[0].tail_size, 1, e);
-    if (!tail || run_sink_digest(s, j->c->threads, slots, e)) {
-        free(tail);
-        return -1;
+    const size_t n = j->w.nslots;
+    uint8_t *tail = mem_alloc(j->w.file[0].tail_size, 1, e), (*slots)[32] = mem_alloc(n, sizeof *slots, e);
+    bool *known = mem_alloc(n, sizeof *known, e);
+    int r = tail && slots && known ? 0 : -1;
+    for (size_t i = 0; !r && j->src.random && i < j->plan.nout; i++) {
+        const struct output *o = &j->plan.out[i];
+        const struct op *op = &j->plan.op[o->op];
+        if (op->x != &xform_copy || o->t.stored || o->written || op->src != &j->src)
+            continue;
+        known[slot[i]] = true;
+        memcpy(slots[slot[i]], digest[op->in[0]], 32);
     }
-    packed_trailer((const uint8_t (*)[32])slots, j->w.nslots, j->source_digest, tail);
-    int r = sink_tail(s, 0, tail, e);
+    if (!r && !run_sink_digest(s, j->c->threads, known, slots, e))
+        packed_trailer((const uint8_t (*)[32])slots, n, j->source_digest, tail);
+    else
+        r = -1;
+    r = r || sink_tail(s, 0, tail, e) ? -1 : 0;
+    free(known);
+    free(slots);
     free(tail);
     return r;
+}
+
+/* The source's digests, taken while it is packed: hashing and copying wait for different things. */
+struct hashing {
+    struct job *j;
+    uint8_t (*digest)[32];
+    int result;
+    struct err err;
+};
+
+static void *hash_source(void *arg)
+{
+    struct hashing *h = arg;
+    h->result = run_digest(&h->j->src, 1, h->digest, &h->err);
+    return NULL;
 }
 
 /* The digest of what was packed: tensors that a rule dropped do not count. */
@@ -181,12 +210,23 @@ static int fill(struct job *j, struct sink *s, const size_t *slot, const bool *s
     meter_start(&meter, j->verb, j->c);
     struct run_options opt = {j->c->threads, skip_op, meter_show, &meter};
     int r = 0;
-    if (j->pack && j->src.random)
+    struct hashing h = {j, digest, 0, {0}};
+    pthread_t thread;
+    const bool hashed = j->pack && j->src.random;
+    const bool apart = hashed && j->c->threads > 1 && !pthread_create(&thread, NULL, hash_source, &h);
+    if (hashed && !apart)
         r = run_digest(&j->src, j->c->threads, digest, e);
     r = r || run_plan(&j->plan, s, slot, &opt, digest, e) ? -1 : 0;
+    if (apart) {
+        pthread_join(thread, NULL);
+        if (!r && h.result)
+            *e = h.err;
+        r = r || h.result ? -1 : 0;
+    }
     meter_end(&meter);
     if (!r && j->pack)
-        r = digest_of_packed(j, (const uint8_t (*)[32])digest, e) || write_tail(j, s, digest, e) ? -1 : 0;
+        r = digest_of_packed(j, (const uint8_t (*)[32])digest, e)
+         || write_tail(j, s, slot, (const uint8_t (*)[32])digest, e) ? -1 : 0;
     if (!r && check)
         r = packed_check(&j->src, digest, j->source_digest, e) || model_finish(&j->src, e) ? -1 : 0;
     free(digest);

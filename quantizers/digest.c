@@ -12,6 +12,7 @@ struct job {
     struct sink *s;              /* slots of a sink */
     uint8_t (*digest)[32];
     size_t n, next;
+    const bool *known;           /* those that are there already, or NULL */
     pthread_mutex_t lock;
     int failed;
     size_t failed_at;
@@ -73,6 +74,8 @@ static void *digest_worker(void *arg)
         pthread_mutex_unlock(&j->lock);
         if (i >= j->n)
             break;
+        if (j->known && j->known[i])
+            continue;
         if (j->m ? tensor_digest(j->m, i, j->digest[i], s, &e) : sink_digest(j->s, i, j->digest[i], &e)) {
             pthread_mutex_lock(&j->lock);
             if (!j->failed || i < j->failed_at) {
@@ -150,9 +153,9 @@ int run_digest(struct model *m, unsigned threads, uint8_t (*digest)[32], struct 
     return run_job(&j, threads, e);
 }
 
-int run_sink_digest(struct sink *s, unsigned threads, uint8_t (*digest)[32], struct err *e)
+int run_sink_digest(struct sink *s, unsigned threads, const bool *known, uint8_t (*digest)[32], struct err *e)
 {
-    struct job j = {.s = s, .digest = digest, .n = s->nslots};
+    struct job j = {.s = s, .digest = digest, .n = s->nslots, .known = known};
     return run_job(&j, threads, e);
 }
 

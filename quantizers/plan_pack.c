@@ -98,6 +98,8 @@ static int pack_codes(struct plan *p, const struct group *g, const struct target
         || s->rows != tensor_matrix(t).rows || (s->flip && g->view.elem == DT_I4 && m.cols % 2))
         return err_set(e, ERR_INPUT, "%s: tensor '%s': its codes lie in a way that is not packed (%s)", p->src->path, t->name,
                        dtype_name(t->dtype));
+    if (layout_is_plain(&r->weight_layout) && !s->flip && !s->high && !t->stored)
+        return plan_copy(p, i, &o, NULL, e); /* as in the checkpoint */
     struct op *op = plan_op(p, &xform_copy, p->src, i, e);
     if (!op)
         return -1;

@@ -253,8 +253,8 @@ static int rescale_box(const struct op *op, struct active *a, unsigned pass, uin
                     "is not a power of two in 2^-127..2^127, so it cannot become "
                     "UE8M0 exactly (--spool lets that be seen and handled before anything is written)",
                     e);
-            const float big = ldexpf(value, op->times);
-            if (!put_scale(op, big, code, y) || ldexpf(big, -op->times) != value)
+            const float big = op->times ? ldexpf(value, op->times) : value;
+            if (!put_scale(op, big, code, y) || (op->times && ldexpf(big, -op->times) != value))
                 return scale_error(op, sr, sc, big, "does not fit the type of the output exactly", e);
         }
     w->result[0] = (struct result){out, b->cols * esize, *b};

@@ -26,7 +26,7 @@ int run_plan(struct plan *p, struct sink *sink, const size_t *slot, const struct
 /* SHA-256 of the logical row-major bytes of every tensor (random sources), in parallel. */
 int run_digest(struct model *m, unsigned threads, uint8_t (*digest)[32], struct err *e) MUST_USE;
 /* Of the sink's slots. */
-int run_sink_digest(struct sink *s, unsigned threads, uint8_t (*digest)[32], struct err *e) MUST_USE;
+int run_sink_digest(struct sink *s, unsigned threads, const bool *known, uint8_t (*digest)[32], struct err *e) MUST_USE;
 /* The order-independent digest of a model: SHA-256 over the sorted lines
  * "SHA256  NAME DTYPE [SHAPE]\n", one per tensor (for which used[i] is true, unless used is NULL). */
 int model_digest(const struct model *m, const uint8_t (*digest)[32], const bool *used, uint8_t out[32],

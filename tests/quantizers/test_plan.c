@@ -437,7 +437,7 @@ static struct buf pack(const struct buf *b, const char *weight, const char *scal
                  0);
     cr_assert(!sink_open(&sink, out.file, 1, out.slot, out.nslots, NULL, (struct sink_options){0}, &e)
                   && !run_plan(&p, &sink, out.slot_of, &(struct run_options){.threads = 3}, NULL, &e)
-                  && !run_sink_digest(&sink, 2, d, &e),
+                  && !run_sink_digest(&sink, 2, NULL, d, &e),
               "%s", e.msg);
     packed_trailer((const uint8_t(*)[32])d, p.nout, want, tail);
     cr_assert(!sink_tail(&sink, 0, tail, &e) && !sink_commit(&sink, &e), "%s", e.msg);
