@@ -175,6 +175,33 @@ for t in ascend-950 nvidia-sm90; do
     rm -f "$f.src.safetensors" "$f.octp"
 done
 
+# ---- pack and cp, in turns ---------------------------------------------------------
+# The same bytes into an existing file, warm, nobody waits for the disk. pack also
+# takes SHA-256 of all it reads, and of all that it lays out otherwise.
+printf '\nSpeed of pack and unpack, 2 threads, as a share of that of cp of the same file\n%-20s %-22s %8s %8s\n' target layout pack unpack
+for t in nvidia-sm90 ascend-950 ascend-910b nvidia-sm100 hygon-bw1000 nvidia-sm80-marlin; do
+    f=$dir/pk
+    quiet "pk-make-$t" quantize "$in" --target $t -o "$f.safetensors" -f --no-sync -T 2
+    quiet "pk-mk-$t" pack "$f.safetensors" --target $t -o "$f.octp" -f --no-sync -T 2
+    cp "$f.safetensors" "$copy"
+    i=0
+    while [ $i -lt "$runs" ]; do
+        sync "$copy" "$f.octp"
+        timed "pk-cp-$t" cp "$f.safetensors" "$copy"
+        sync "$copy"
+        quiet "pk-pack-$t" pack "$f.safetensors" --target $t -o "$f.octp" -f --in-place --no-sync -T 2
+        sync "$f.octp"
+        quiet "pk-unpack-$t" unpack "$f.octp" -o "$copy" -f --in-place --no-sync -T 2
+        i=$((i + 1))
+    done
+    p=$(calc %.2f "$(figure "pk-cp-$t" 2 min) / $(figure "pk-pack-$t" 2 min)")
+    u=$(calc %.2f "$(figure "pk-cp-$t" 2 min) / $(figure "pk-unpack-$t" 2 min)")
+    printf '%-20s %-22s %8s %8s\n' $t "$("$OCTAVO" targets $t | awk '/weight/ { $1 = ""; print; exit }' | cut -c2-22)" "$p" "$u"
+    goal "pack --target $t" '>= 0.5 of the speed of `cp`' "$p" "$p >= 0.5"
+    rm -f "$f.safetensors" "$f.octp"
+done
+rm -f "$copy"
+
 # ---- memory ---------------------------------------------------------------------
 # The same peak for every size of model and tensor.  Without priority: then not all
 # threads would get to work.
