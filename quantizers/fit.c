@@ -118,6 +118,19 @@ static int log2_of(uint32_t n)
     return (UINT32_C(1) << i) == n && i < FIT_POWERS ? i : -1;
 }
 
+/* What a card keeps of one sequence, and what a step reads of that. */
+struct cache { double bytes, read; };
+
+static struct cache cache_of(const struct heads *h, const struct fit_options *o, uint32_t tp)
+{
+    const double share = h->latent ? 1 : 1 / fmin(tp, h->kv ? (double)h->kv : 1);
+    const double near = (double)h->windowed * fmin(o->context, (double)h->window), full = (double)h->full * o->context;
+    const double met = h->top_tokens ? fmin(full, (double)h->full * (double)h->top_tokens) : full;
+    const double keys = (double)h->kv_elements * share * o->kv_bytes, index = (double)h->index_elements * o->kv_bytes;
+    const double state = h->linear ? (double)h->linear * (double)h->state / fmin(tp, (double)h->state_heads) : 0;
+    return (struct cache){(keys + index) * (full + near) + state, keys * (met + near) + index * (full + near) + state};
+}
+
 /* One way to share out; false when it is not possible at all. */
 static bool share_out(const struct fit_weights *w, const struct heads *h, const struct fit_options *o, uint32_t cards,
                       uint32_t tp, struct fit_result *r)
@@ -127,21 +140,28 @@ static bool share_out(const struct fit_weights *w, const struct heads *h, const 
     if (i < 0 || cards % tp || !w->cuts[i] || (!moe && tp != cards))
         return false;
     *r = (struct fit_result){.cards = cards, .tp = tp, .dp = cards / tp};
-    /* Experts go whole to a card each, as far as they divide; else all of them are cut. */
-    if (moe && h->experts && h->experts % cards)
-        r->experts_cut = true;
-    if (r->experts_cut && (n < 0 || !w->cuts_experts[n]))
-        return false;
-    const double dp = r->dp, sequences = ceil(o->batch / dp);
-    const double share = h->latent ? 1 : 1 / fmin(tp, h->kv ? (double)h->kv : 1);
-    r->kv_token = (double)h->kv_elements * (double)h->layers * o->kv_bytes;
-    r->weights = w->expert / cards + w->cut / tp + w->whole;
-    r->kv = r->kv_token * share * o->context * sequences;
+    /* Experts go whole to a card each, as far as they divide; else all of them are cut, or some cards have one more. */
+    double experts = 1.0 / cards;
+    if (moe && h->experts && h->experts % cards) {
+        r->experts_cut = n >= 0 && w->cuts_experts[n];
+        if (!r->experts_cut && h->experts < cards)
+            return false;
+        if (!r->experts_cut) {
+            r->experts_most = h->experts / cards + 1;
+            experts = (double)r->experts_most / (double)h->experts;
+        }
+    }
+    const double sequences = ceil(o->batch / r->dp);
+    struct cache c = cache_of(h, o, tp);
+    r->kv_token = (double)(h->kv_elements + h->index_elements) * (double)(h->full + h->windowed) * o->kv_bytes;
+    r->state = (double)h->state * (double)h->linear;
+    r->weights = w->expert * experts + w->cut / tp + w->whole;
+    r->kv = c.bytes * sequences;
     r->overhead = o->overhead;
     r->room = o->memory * o->usable - o->overhead;
     r->fits = r->weights + r->kv <= r->room;
     const double met = h->experts && h->per_token ? 1 - pow(1 - (double)h->per_token / (double)h->experts, o->batch) : 1;
-    r->read = w->expert_read * met / cards + w->cut_read / tp + w->whole_read + r->kv;
+    r->read = w->expert_read * met * experts + w->cut_read / tp + w->whole_read + c.read * sequences;
     if (o->bandwidth > 0)
         r->tokens = o->batch / (r->read / o->bandwidth);
     if (o->power > 0)
@@ -161,9 +181,10 @@ static bool better(const struct fit_result *a, const struct fit_result *b)
 void fit_solve(const struct fit_weights *w, const struct heads *h, const struct fit_options *o, uint32_t tp_max,
                struct fit_result *r)
 {
-    struct fit_result x, best = {0};
+    struct fit_result x, best = {0}, fewer = {0};
     bool any = false;
     for (uint32_t cards = o->cards ? o->cards : 1; cards <= 1 << (FIT_POWERS - 1) && !best.fits; cards *= 2) {
+        fewer = best;
         for (uint32_t tp = 1; tp <= cards; tp *= 2) {
             if ((o->tp && tp != o->tp) || (tp_max && tp > tp_max) || !share_out(w, h, o, cards, tp, &x))
                 continue;
@@ -175,5 +196,11 @@ void fit_solve(const struct fit_weights *w, const struct heads *h, const struct 
             break;
     }
     *r = best;
+    if (best.fits && !o->cards && best.cards > 1) {
+        r->why_more = fewer.cards != best.cards / 2 ? "no way to cut the weights"
+                    : fewer.weights > fewer.room ? "weights" : "the KV cache";
+        r->fewer_weights = fewer.weights;
+        r->fewer_kv = fewer.kv;
+    }
     r->why = !any ? "no way to cut the weights" : best.fits ? NULL : best.weights > best.room ? "weights" : "the KV cache";
 }
