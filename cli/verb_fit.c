@@ -64,8 +64,8 @@ static int open_config(struct fit *f, const char *path, struct err *e)
 /* The keys of a GGUF file say the same as a config.json. */
 static int config_of_gguf(struct model *m, struct err *e)
 {
-    const char *text = NULL, *why;
-    if (m->config || m->container != CONTAINER_GGUF || !m->naming || m->naming->to != NAMES_HF)
+    const char *text = NULL, *why = NULL;
+    if (m->config || !m->naming || !m->naming->architecture || m->naming->from != NAMES_GGUF || m->naming->to != NAMES_HF)
         return 0;
     if (config_from_keys(m, "bfloat16", &text, &why, e))
         return -1;
@@ -280,7 +280,7 @@ static int fit_target(struct fit *f, const struct target *t, bool whole, struct 
         return err_set(e, ERR_USAGE, "%s has no form '%s' (octavo targets %s lists them)", t->id, x->form, t->id);
     int r = preset_add(&rules, preset_of(f->m.config), e) || preset_add_target(&rules, t, form, false, e)
          || rules_add_default(&rules, "*", ACTION_QUANTIZE, "default", NULL, e)
-         || fit_measure(&f->m, &f->g, &rules, t, form, &f->h, &w, e) ? -1 : 0;
+         || fit_measure(&f->m, &f->g, &rules, form, &f->h, &w, e) ? -1 : 0;
     for (size_t i = 0; !r && i < t->ncards; i++)
         if (x->card ? !strcmp(t->card[i].name, x->card) : whole || i == 0) {
             r = fit_card(f, t, form, &t->card[i], &w, whole);

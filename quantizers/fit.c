@@ -42,8 +42,8 @@ static uint64_t layer_of(const char *name)
     return n;
 }
 
-static void measure_one(const struct model *m, const struct tensor *t, const struct group *g, const struct rules *rules,
-                        const struct target_form *f, const struct heads *h, struct fit_weights *w)
+static void measure_one(const struct tensor *t, const struct group *g, const struct rules *rules,
+                        const struct target_form *f, const struct heads *h, bool tied, struct fit_weights *w)
 {
     const char *name = g ? g->name : t->name;
     const struct view v = g ? g->view : view_of(t);
@@ -52,7 +52,6 @@ static void measure_one(const struct model *m, const struct tensor *t, const str
     const bool quantized = is_quantized(t, g, rules, r, &x);
     const struct cut_of c = cut_of(name, h);
     double codes = (double)x.batch * (double)x.rows * (double)x.cols, scales = 0;
-    (void)m;
     if (quantized) {
         uint64_t rows, cols;
         scheme_scale_shape(r->scheme, x.rows, x.cols, &rows, &cols);
@@ -70,7 +69,7 @@ static void measure_one(const struct model *m, const struct tensor *t, const str
     }
     const double bytes = codes + scales;
     const bool more = h->layers && strstr(name, "layers.") && layer_of(name) >= h->layers; /* predicts further tokens */
-    const bool lookup = strstr(name, "embed_tokens") != NULL;
+    const bool lookup = !tied && strstr(name, "embed_tokens") != NULL; /* of a row per token; tied: the output head, too */
     const double read = more || lookup ? 0 : bytes;
     if (c.expert && (x.batch > 1 || expert_number(name) >= 0)) {
         w->expert += bytes;
@@ -91,11 +90,13 @@ static void measure_one(const struct model *m, const struct tensor *t, const str
     }
 }
 
-int fit_measure(const struct model *m, const struct grouping *g, const struct rules *rules, const struct target *t,
+int fit_measure(const struct model *m, const struct grouping *g, const struct rules *rules,
                 const struct target_form *f, const struct heads *h, struct fit_weights *w, struct err *e)
 {
+    bool tied = true;
     *w = (struct fit_weights){0};
-    (void)t;
+    for (size_t i = 0; i < m->n; i++)
+        tied &= !strstr(m->t[i].name, "lm_head.");
     for (int i = 0; i < FIT_POWERS; i++)
         w->cuts[i] = w->cuts_experts[i] = true;
     for (size_t i = 0; i < m->n; i++) {
@@ -104,7 +105,7 @@ int fit_measure(const struct model *m, const struct grouping *g, const struct ru
         const struct group *own = g->part[i] == PART_WEIGHT ? &g->g[g->group[i]] : NULL;
         if (!own && g->part[i] != PART_PLAIN)
             continue;
-        measure_one(m, &m->t[i], own, rules, f, h, w);
+        measure_one(&m->t[i], own, rules, f, h, tied, w);
     }
     return w->codes + w->plain > 0 ? 0 : err_set(e, ERR_INPUT, "%s: there is no weight in it", m->path);
 }

@@ -25,7 +25,7 @@ struct fit_weights {
     const char *uncut[FIT_POWERS];          /* if not: the first that cannot be */
 };
 /* rules: what quantize would do by default (presets), target's own included. g: of m, from grouping_named. */
-int fit_measure(const struct model *m, const struct grouping *g, const struct rules *rules, const struct target *t,
+int fit_measure(const struct model *m, const struct grouping *g, const struct rules *rules,
                 const struct target_form *f, const struct heads *h, struct fit_weights *w, struct err *e) MUST_USE;
 
 struct fit_options {
