@@ -36,7 +36,8 @@ static bool has(const struct model *m, const char *name, uint64_t rows, uint64_t
     "\"moe_intermediate_size\": 2048, \"n_routed_experts\": 256, \"n_shared_experts\": 1, \"num_experts_per_tok\": 8, " \
     "\"topk_method\": \"noaux_tc\", \"num_nextn_predict_layers\": 1"
 
-/* Elements as the hub counts them in the headers of the safetensors files, scales of DeepSeek-V3 left out. */
+/* Elements as the hub counts them in the headers of the safetensors files; DeepSeek-V3's from its index and headers, scales
+ * left out. V3.2's indexer is that of its reference code: no headers were compared. */
 static const struct {
     const char *name, *config;
     uint64_t elements;

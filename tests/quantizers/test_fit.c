@@ -107,6 +107,13 @@ Test(fit, experts)
     /* Four sequences on four groups; of 256 experts they meet 256 (1 - (248/256)^4) on average. */
     near(r.kv, 40960.0 * 1000 / 8, "one sequence a group");
     near(r.read, 8e9 * (1 - pow(248.0 / 256, 4)) + 60e9 / 8 + 1e9 + r.kv, "a step");
+    /* Five sequences on four groups: one group has two. */
+    o.batch = 5;
+    o.cards = 32;
+    fit_solve(&w, &gqa, &o, 0, &r);
+    cr_expect(r.dp == 4);
+    near(r.kv, 2 * 40960.0 * 1000 / 8, "two sequences on the fullest group");
+    o.batch = 4;
     /* 24 cards: 11 experts on some, 10 on others, and no more than 8 parts of the rest. */
     o.cards = 24;
     o.memory = 48e9; /* room for 22 */
