@@ -3,6 +3,7 @@
 #include "cli/out.h"
 #include "cli/verbs.h"
 
+#include "formats/config_keys.h"
 #include "formats/inventory.h"
 #include "formats/io.h"
 #include "formats/names.h"
@@ -10,11 +11,14 @@
 #include "quantizers/presets.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define NONE (-HUGE_VAL) /* an option that was not given */
+
 struct choice {
-    const char *target, *target_file, *form, *card, *kv, *preset;
+    const char *target, *target_file, *form, *card, *kv;
     double context, batch, usable, overhead, memory, bandwidth, power, cards, tp;
     bool json;
 };
@@ -57,6 +61,18 @@ static int open_config(struct fit *f, const char *path, struct err *e)
     return r;
 }
 
+/* The keys of a GGUF file say the same as a config.json. */
+static int config_of_gguf(struct model *m, struct err *e)
+{
+    const char *text = NULL, *why = NULL;
+    if (m->config || !m->naming || !m->naming->architecture || m->naming->from != NAMES_GGUF || m->naming->to != NAMES_HF)
+        return 0;
+    if (config_from_keys(m, "bfloat16", &text, &why, e))
+        return -1;
+    m->config = text;
+    return text ? 0 : err_set(e, ERR_INPUT, "%s: %s", m->path, why);
+}
+
 static int open_model(struct fit *f, const char *path, struct err *e)
 {
     const bool is_dir = io_is_dir(path) && only_config(path);
@@ -70,7 +86,8 @@ static int open_model(struct fit *f, const char *path, struct err *e)
     if (r)
         return -1;
     f->m.names = f->m.container == CONTAINER_GGUF ? NAMES_HF : NAMES_SOURCE;
-    if (grouping_named(&f->m, false, &f->g, e) || heads_read(f->m.config, &f->h, e))
+    if (grouping_named(&f->m, false, &f->g, e) || config_of_gguf(&f->m, e) || heads_read(f->m.config, &f->h, e)
+        || heads_layers(f->m.config, path, &f->h, e))
         return -1;
     for (size_t i = 0; i < f->m.n; i++) {
         const struct group *g = f->g.part[i] == PART_WEIGHT ? &f->g.g[f->g.group[i]] : NULL;
@@ -88,18 +105,24 @@ static int open_model(struct fit *f, const char *path, struct err *e)
 static void show_missing(const struct fit_options *o)
 {
     if (!o->memory)
-        printf("the memory of a card is not known: --memory BYTES");
+        printf("  the memory of a card is not known: --memory BYTES");
     else if (!o->bandwidth)
-        printf("bandwidth is not known: --bandwidth BYTES");
+        printf("  bandwidth is not known: --bandwidth BYTES");
+    else if (!o->power)
+        printf("  power is not known: --power WATTS");
 }
 
 static void show_json(const struct fit *f, const struct target *t, const struct target_form *form, const struct target_card *c,
                       const struct fit_weights *w, const struct fit_options *o, const struct fit_result *r)
 {
-    printf("{\"target\":\"%s\",\"card\":", t->id);
+    printf("{\"target\":");
+    out_json(stdout, t->id);
+    printf(",\"card\":");
     out_json(stdout, c ? c->name : "");
-    printf(",\"form\":\"%s\",\"scheme\":\"%s\",\"elements\":%.0f,\"bytes\":%.0f,\"codes\":%.0f,\"scales\":%.0f,\"plain\":%.0f",
-           form->name, form->scheme ? form->scheme->name : dtype_name(form->plain), f->elements, w->codes + w->scales + w->plain,
+    printf(",\"form\":");
+    out_json(stdout, form->name);
+    printf(",\"scheme\":\"%s\",\"elements\":%.0f,\"bytes\":%.0f,\"codes\":%.0f,\"scales\":%.0f,\"plain\":%.0f",
+           form->scheme ? form->scheme->name : dtype_name(form->plain), f->elements, w->codes + w->scales + w->plain,
            w->codes, w->scales, w->plain);
     printf(",\"expert_bytes\":%.0f,\"cut_bytes\":%.0f,\"whole_bytes\":%.0f,\"context\":%.0f,\"batch\":%.0f", w->expert, w->cut,
            w->whole, o->context, o->batch);
@@ -107,9 +130,23 @@ static void show_json(const struct fit *f, const struct target *t, const struct 
         printf(",\"fits\":%s,\"cards\":%u,\"tp\":%u,\"dp\":%u,\"weights_per_card\":%.0f,\"kv_per_token\":%.0f,\"kv_per_card\":%.0f,"
                "\"overhead\":%.0f,\"room\":%.0f,\"read_per_step\":%.0f", r->fits ? "true" : "false", r->cards, r->tp, r->dp,
                r->weights, r->kv_token, r->kv, r->overhead, r->room, r->read);
-        if (r->why)
-            printf(",\"why\":\"%s\"", r->why);
+        if (r->state > 0)
+            printf(",\"state_per_sequence\":%.0f", r->state);
+        if (r->experts_most)
+            printf(",\"experts_on_fullest_card\":%llu", (unsigned long long)r->experts_most);
+        if (r->why || r->why_more)
+            printf(",\"limit\":\"%s\"", r->why ? r->why : r->why_more);
     }
+    static const char *const figure[] = {"memory", "bandwidth", "power"};
+    const double known[] = {o->memory, o->bandwidth, o->power};
+    const char *between = "";
+    printf(",\"unknown\":[");
+    for (int i = 0; i < 3; i++)
+        if (!known[i]) {
+            printf("%s\"%s\"", between, figure[i]);
+            between = ",";
+        }
+    putchar(']');
     if (r->tokens > 0)
         printf(",\"tokens_per_second\":%.6g", r->tokens);
     if (r->per_joule > 0)
@@ -126,7 +163,7 @@ static void show_line(const struct target *t, const struct target_form *form, co
     out_left(stdout, form->name, 16);
     printf("%10s ", out_bytes((uint64_t)(w->codes + w->scales + w->plain), bytes));
     if (o->memory <= 0) {
-        printf("%6s  ", "-");
+        printf("%6s", "-");
         show_missing(o);
         putchar('\n');
         return;
@@ -144,10 +181,11 @@ static void show_line(const struct target *t, const struct target_form *form, co
            out_bytes(r->room > 0 ? (uint64_t)r->room : 0, room), tokens, joule);
     if (!r->fits)
         printf("  does not fit: %s", r->why);
-    else if (!o->bandwidth)
-        printf("  "), show_missing(o);
-    else if (r->experts_cut)
-        printf("  each expert is cut");
+    else {
+        if (r->experts_cut)
+            printf("  each expert is cut");
+        show_missing(o);
+    }
     putchar('\n');
 }
 
@@ -161,6 +199,12 @@ static void show_whole(const struct fit *f, const struct fit_weights *w, const s
            out_bytes((uint64_t)w->expert, a), out_bytes((uint64_t)w->cut, b), out_bytes((uint64_t)w->whole, c));
     printf("  KV cache  %.0f bytes per token%s; %.0f tokens x %.0f sequences\n", r->kv_token,
            f->h.latent ? ", on every card of a tensor-parallel group" : "", o->context, o->batch);
+    if (f->h.windowed)
+        printf("  window    %llu of %llu layers keep the last %llu tokens\n", (unsigned long long)f->h.windowed,
+               (unsigned long long)f->h.layers, (unsigned long long)f->h.window);
+    if (f->h.linear)
+        printf("  state     %s per sequence: %llu of %llu layers keep no tokens\n", out_bytes((uint64_t)r->state, a),
+               (unsigned long long)f->h.linear, (unsigned long long)f->h.layers);
     for (int i = 0; i < FIT_POWERS; i++)
         if (!w->cuts[i]) {
             printf("  at most   %u parts: '%s' cannot be cut into %u\n", 1u << (i - 1), w->uncut[i], 1u << i);
@@ -171,6 +215,15 @@ static void show_whole(const struct fit *f, const struct fit_weights *w, const s
     printf("  per card  weights %s, KV cache %s, server %s, left %s\n", out_bytes((uint64_t)r->weights, a),
            out_bytes((uint64_t)r->kv, b), out_bytes((uint64_t)r->overhead, c),
            out_bytes(r->fits ? (uint64_t)(r->room - r->weights - r->kv) : 0, d));
+    if (r->experts_most)
+        printf("  experts   at most %llu of %llu on a card: they do not divide among %u\n", (unsigned long long)r->experts_most,
+               (unsigned long long)f->h.experts, r->cards);
+    if (r->why_more && r->fewer_weights > 0)
+        printf("  fewer     %u would need %s and %s a card, and have %s: %s\n", r->cards / 2,
+               out_bytes((uint64_t)r->fewer_weights, a), out_bytes((uint64_t)r->fewer_kv, b),
+               out_bytes(r->room > 0 ? (uint64_t)r->room : 0, c), r->why_more);
+    else if (r->why_more)
+        printf("  fewer     %u: %s\n", r->cards / 2, r->why_more);
     printf("  a step    reads %s on each card", out_bytes((uint64_t)r->read, a));
     if (o->bandwidth > 0)
         printf(": at %s/s at most %.1f tokens/s, %.1f per sequence", out_bytes((uint64_t)o->bandwidth, b), r->tokens,
@@ -200,11 +253,12 @@ static int fit_card(struct fit *f, const struct target *t, const struct target_f
     o.power = x->power > 0 ? x->power : c ? c->power : 0;
     if (o.memory > 0)
         fit_solve(w, &f->h, &o, form->tp_max, &r);
+    f->shown++;
     if (x->json) {
         show_json(f, t, form, c, w, &o, &r);
         return 0;
     }
-    if (!f->shown++)
+    if (f->shown == 1)
         printf("%-20s%-12s%-16s%10s %6s  %-9s %10s of %-10s %10s %9s\n", "target", "card", "form", "weights", "cards",
                "tp x dp", "a card", "room", "tokens/s", "tokens/J");
     show_line(t, form, c, w, &o, &r);
@@ -217,6 +271,8 @@ static int fit_target(struct fit *f, const struct target *t, bool whole, struct 
 {
     const struct choice *x = f->w;
     const struct target_form *form = form_of(t, x->form);
+    if (!form && !whole)
+        return 0;
     struct rules rules = {0};
     struct fit_weights w;
     bool any = false;
@@ -224,7 +280,7 @@ static int fit_target(struct fit *f, const struct target *t, bool whole, struct 
         return err_set(e, ERR_USAGE, "%s has no form '%s' (octavo targets %s lists them)", t->id, x->form, t->id);
     int r = preset_add(&rules, preset_of(f->m.config), e) || preset_add_target(&rules, t, form, false, e)
          || rules_add_default(&rules, "*", ACTION_QUANTIZE, "default", NULL, e)
-         || fit_measure(&f->m, &f->g, &rules, t, form, &f->h, &w, e) ? -1 : 0;
+         || fit_measure(&f->m, &f->g, &rules, form, &f->h, &w, e) ? -1 : 0;
     for (size_t i = 0; !r && i < t->ncards; i++)
         if (x->card ? !strcmp(t->card[i].name, x->card) : whole || i == 0) {
             r = fit_card(f, t, form, &t->card[i], &w, whole);
@@ -258,6 +314,9 @@ static int fit_all(struct fit *f, struct err *e)
         if (r)
             return -1;
     }
+    if (!f->shown)
+        return err_set(e, ERR_USAGE, "no target has %s '%s' (octavo targets lists them)", x->card ? "a card" : "a form",
+                       x->card ? x->card : x->form);
     return 0;
 }
 
@@ -266,27 +325,38 @@ static int check(struct fit *f, struct err *e)
 {
     static const struct { const char *name; double bytes; } kv[] = {{"bf16", 2}, {"f16", 2}, {"fp8", 1}, {"int8", 1}};
     const struct choice *x = f->w;
-    f->o = (struct fit_options){.context = x->context, .batch = x->batch, .overhead = x->overhead, .usable = x->usable,
-                                .cards = (uint32_t)x->cards, .tp = (uint32_t)x->tp};
+    f->o = (struct fit_options){.context = x->context, .batch = x->batch, .overhead = x->overhead, .usable = x->usable};
     for (size_t i = 0; i < sizeof kv / sizeof *kv; i++)
         if (!strcmp(kv[i].name, x->kv))
             f->o.kv_bytes = kv[i].bytes;
     if (!f->o.kv_bytes)
         return err_set(e, ERR_USAGE, "--kv-dtype takes bf16, f16, fp8 or int8, not '%s'", x->kv);
-    if (!(x->context >= 0) || !(x->batch >= 1))
-        return err_set(e, ERR_USAGE, "--context takes tokens from 0 and --batch sequences from 1");
+    if (!(x->context >= 0 && x->context <= 1e9) || floor(x->context) != x->context)
+        return err_set(e, ERR_USAGE, "--context takes a number of tokens from 0 to 1e9, not %g", x->context);
+    if (!(x->batch >= 1 && x->batch <= 1e6) || floor(x->batch) != x->batch)
+        return err_set(e, ERR_USAGE, "--batch takes a number of sequences from 1 to 1e6, not %g", x->batch);
     if (!(x->usable > 0 && x->usable <= 1))
         return err_set(e, ERR_USAGE, "--usable takes a share of the memory, more than 0 and at most 1");
-    if (f->o.cards && (f->o.cards & (f->o.cards - 1) || f->o.cards > 1024))
-        return err_set(e, ERR_USAGE, "--cards takes a power of two up to 1024, not %u", f->o.cards);
-    if (f->o.tp && (f->o.tp & (f->o.tp - 1) || f->o.tp > 1024))
-        return err_set(e, ERR_USAGE, "--tp takes a power of two up to 1024, not %u", f->o.tp);
+    if (x->cards != NONE && (!(x->cards >= 1 && x->cards <= 1024) || floor(x->cards) != x->cards))
+        return err_set(e, ERR_USAGE, "--cards takes a number from 1 to 1024, not %g", x->cards);
+    if (x->tp != NONE && (!(x->tp >= 1 && x->tp <= 1024) || exp2(floor(log2(x->tp))) != x->tp))
+        return err_set(e, ERR_USAGE, "--tp takes a power of two from 1 to 1024, not %g", x->tp);
+    f->o.cards = x->cards == NONE ? 0 : (uint32_t)x->cards;
+    f->o.tp = x->tp == NONE ? 0 : (uint32_t)x->tp;
+    if (!(x->overhead >= 0))
+        return err_set(e, ERR_USAGE, "--overhead takes bytes from 0, not %g", x->overhead);
+    const struct { const char *name; double x; } positive[] = {{"memory", x->memory}, {"bandwidth", x->bandwidth},
+                                                               {"power", x->power}};
+    for (size_t i = 0; i < sizeof positive / sizeof *positive; i++)
+        if (positive[i].x != NONE && !(positive[i].x > 0))
+            return err_set(e, ERR_USAGE, "--%s takes more than 0, not %g", positive[i].name, positive[i].x);
     return 0;
 }
 
 int verb_fit(int argc, char **argv, struct err *e)
 {
-    struct choice w = {.kv = "bf16", .context = 4096, .batch = 1, .usable = 0.9, .overhead = 4e9};
+    struct choice w = {.kv = "bf16", .context = 4096, .batch = 1, .usable = 0.9, .overhead = 4e9,
+                       .cards = NONE, .tp = NONE, .memory = NONE, .bandwidth = NONE, .power = NONE};
     const char *const *in = (const char *const *)argv;
     size_t n;
     const struct opt opt[] = {
@@ -297,7 +367,7 @@ int verb_fit(int argc, char **argv, struct err *e)
         {OPT_REAL, 0, "context", "TOKENS", "of each sequence (4096)", &w.context},
         {OPT_REAL, 0, "batch", "N", "sequences at a time (1)", &w.batch},
         {OPT_STRING, 0, "kv-dtype", "TYPE", "of the KV cache: bf16 (default), f16, fp8 or int8", &w.kv},
-        {OPT_REAL, 0, "cards", "N", "this many cards, a power of two (default: as few as possible)", &w.cards},
+        {OPT_REAL, 0, "cards", "N", "this many cards (default: as few as possible of 1, 2, 4, 8 ...)", &w.cards},
         {OPT_REAL, 0, "tp", "N", "tensor parallelism, a power of two (default: the fastest)", &w.tp},
         {OPT_REAL, 0, "usable", "SHARE", "of a card's memory (0.9)", &w.usable},
         {OPT_REAL, 0, "overhead", "BYTES", "that the server takes on each card (4e9)", &w.overhead},

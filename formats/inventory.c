@@ -147,10 +147,13 @@ static int read_sizes(struct maker *k, const struct family *f)
     s->n[ONE] = 1;
     s->n[TWO_HIDDEN] = 2 * s->n[HIDDEN];
     s->layers = number(k->root, "num_hidden_layers");
-    if (!s->layers || s->layers > 10000)
-        return err_set(k->e, ERR_INPUT, "%s: config.json has no 'num_hidden_layers' from 1 to 10000", k->m->path);
+    if (!s->layers || s->layers > 1000)
+        return err_set(k->e, ERR_INPUT, "%s: config.json has no 'num_hidden_layers' from 1 to 1000", k->m->path);
     s->dense_layers = number(k->root, "first_k_dense_replace");
     s->extra_layers = number(k->root, "num_nextn_predict_layers");
+    if (s->extra_layers > 100)
+        return err_set(k->e, ERR_INPUT, "%s: config.json has %llu num_nextn_predict_layers, and 100 are the most", k->m->path,
+                       (unsigned long long)s->extra_layers);
     s->moe_step = number(k->root, "decoder_sparse_step");
     if (!s->moe_step)
         s->moe_step = number(k->root, "moe_layer_freq");
@@ -160,15 +163,16 @@ static int read_sizes(struct maker *k, const struct family *f)
     s->sigmoid = method && !strcmp(method, "noaux_tc");
     if (f->moe == MOE_NONE)
         return 0;
-    if (f->moe == MOE_MIXTRAL) {
+    if (f->moe == MOE_MIXTRAL)
         s->n[EXPERT_INNER] = s->n[INNER];
-        return need(k, EXPERTS, "num_local_experts");
-    }
-    if (need(k, EXPERT_INNER, "moe_intermediate_size") || need(k, EXPERTS, f->moe == MOE_QWEN ? "num_experts" : "n_routed_experts"))
+    else if (need(k, EXPERT_INNER, "moe_intermediate_size"))
         return -1;
-    if (s->n[EXPERTS] > 4096)
-        return err_set(k->e, ERR_INPUT, "%s: config.json has %llu experts, and 4096 are the most", k->m->path,
-                       (unsigned long long)s->n[EXPERTS]);
+    if (need(k, EXPERTS, f->moe == MOE_MIXTRAL ? "num_local_experts" : f->moe == MOE_QWEN ? "num_experts" : "n_routed_experts"))
+        return -1;
+    if (s->n[EXPERTS] > 4096 || s->n[EXPERTS] * (s->layers + s->extra_layers) > 1 << 18)
+        return err_set(k->e, ERR_INPUT, "%s: config.json has %llu experts in %llu layers, and 4096 a layer and 262144 in all are "
+                       "the most", k->m->path, (unsigned long long)s->n[EXPERTS],
+                       (unsigned long long)(s->layers + s->extra_layers));
     s->n[SHARED_INNER] = number(k->root, "n_shared_experts") * s->n[EXPERT_INNER];
     return 0;
 }
@@ -188,7 +192,12 @@ static int put(struct maker *k, const char *prefix, const struct line *l, unsign
                            .rank = l->rows == ONE ? 1 : 2, .dim = {rows, cols}, .off = k->pos};
         if (l->rows == ONE)
             t.dim[0] = cols;
-        if (!t.name || !dtype_size(t.dtype, rows * cols, &t.size) || table_tensor(&k->t, &t, k->e))
+        if (!t.name)
+            return -1;
+        if (rows >> 24 || cols >> 24 || !dtype_size(t.dtype, rows * cols, &t.size) || t.size > UINT64_MAX / 4 - k->pos)
+            return err_set(k->e, ERR_INPUT, "%s: config.json makes '%s' [%llu,%llu], and sizes below 2^24 are taken",
+                           k->m->path, name, (unsigned long long)rows, (unsigned long long)cols);
+        if (table_tensor(&k->t, &t, k->e))
             return -1;
         k->pos += t.size;
     }

@@ -38,9 +38,8 @@ static void read_heads(const json_t *root, struct heads *h)
         h->kv = 1;
         h->kv_elements = latent + number(root, "qk_rope_head_dim");
     }
-    /* The indexer of sparse attention keeps a key for each token, FP8 with an F32 scale: in elements of the cache. */
-    if (number(root, "index_head_dim"))
-        h->kv_elements += number(root, "index_head_dim");
+    h->index_elements = number(root, "index_head_dim");
+    h->top_tokens = h->index_elements ? number(root, "index_topk") : 0;
 }
 
 int heads_read(const char *config, struct heads *h, struct err *e)
@@ -53,6 +52,69 @@ int heads_read(const char *config, struct heads *h, struct err *e)
     read_heads(text ? text : root, h);
     json_decref(root);
     return 0;
+}
+
+/* ---- what layers keep -------------------------------------------------------------- */
+
+/* A layer of linear attention keeps an F32 matrix per value head and the last inputs of its convolution, two bytes each. */
+static int read_linear(const json_t *root, const char *path, struct heads *h, struct err *e)
+{
+    const uint64_t k = number(root, "linear_key_head_dim"), v = number(root, "linear_value_head_dim");
+    const uint64_t nk = number(root, "linear_num_key_heads"), nv = number(root, "linear_num_value_heads");
+    const uint64_t kernel = number(root, "linear_conv_kernel_dim");
+    if (!k || !v || !nk || !nv || !kernel || k > 1 << 16 || v > 1 << 16 || nk > 1 << 16 || nv > 1 << 12 || kernel > 1 << 10)
+        return err_set(e, ERR_INPUT, "%s: config.json has layers of linear_attention and no linear_* sizes from which "
+                       "their state follows", path);
+    h->state = 4 * nv * k * v + 2 * (kernel - 1) * (2 * nk * k + nv * v);
+    h->state_heads = nk;
+    return 0;
+}
+
+/* What do layers keep? Without layer_types all tokens, but for the two families whose window is every layer's. */
+static int read_layers(const json_t *root, const char *path, struct heads *h, struct err *e)
+{
+    const json_t *types = json_object_get(root, "layer_types"), *x;
+    const char *family = json_string_value(json_object_get(root, "model_type"));
+    const uint64_t sliding = number(root, "sliding_window");
+    size_t i;
+    h->window = sliding;
+    if (!json_array_size(types)) {
+        const bool all = sliding && family && (!strcmp(family, "mistral") || !strcmp(family, "mixtral"));
+        *(all ? &h->windowed : &h->full) = h->layers;
+        return 0;
+    }
+    json_array_foreach((json_t *)types, i, x) {
+        const char *t = json_string_value(x) ? json_string_value(x) : "?";
+        const bool chunk = !strcmp(t, "chunked_attention");
+        if (i >= h->layers)
+            break;
+        if (chunk && !h->windowed)
+            h->window = number(root, "attention_chunk_size");
+        if (!strcmp(t, "full_attention"))
+            h->full++;
+        else if ((chunk || !strcmp(t, "sliding_attention")) && h->window)
+            h->windowed++;
+        else if (!strcmp(t, "linear_attention"))
+            h->linear++;
+        else
+            return err_set(e, ERR_INPUT, "%s: config.json has layer %zu of type '%.60s', and what its cache takes is "
+                           "not known", path, i, t);
+    }
+    if (h->full + h->windowed + h->linear != h->layers)
+        return err_set(e, ERR_INPUT, "%s: config.json has %zu layer_types for %llu layers", path, json_array_size(types),
+                       (unsigned long long)h->layers);
+    return h->linear ? read_linear(root, path, h, e) : 0;
+}
+
+int heads_layers(const char *config, const char *path, struct heads *h, struct err *e)
+{
+    json_t *root = config ? config_parse(config, path, e) : NULL;
+    if (config && !root)
+        return -1;
+    const json_t *text = json_object_get(root, "text_config");
+    int r = read_layers(text ? text : root, path, h, e);
+    json_decref(root);
+    return r;
 }
 
 /* ---- names ------------------------------------------------------------------------ */

@@ -21,9 +21,19 @@ struct heads {
     uint64_t layers;
     uint64_t kv_elements;        /* of the KV cache, per token and layer, all heads together */
     bool latent;                 /* the KV cache is latent, and every rank has all of it */
+    uint64_t index_elements;     /* keys of the indexer of sparse attention, beside those (index_head_dim) */
+    uint64_t top_tokens;         /* with an indexer: tokens of which a step reads the cache; 0: all */
+    /* From heads_layers. Layers by what they keep: of all tokens; of the last `window`; a state of fixed size (linear attention). */
+    uint64_t full, windowed, window, linear;
+    uint64_t state;              /* bytes per sequence and linear layer, all heads together */
+    uint64_t state_heads;        /* into how many parts it can be cut */
 };
 /* config: text of config.json, or NULL. ERR_INPUT when it is not JSON. */
 int heads_read(const char *config, struct heads *h, struct err *e) MUST_USE;
+/* Fills in what the layers keep, after heads_read of the same text. path: for messages. ERR_INPUT for a kind of layer
+ * whose cache is not known. The state of linear attention: vllm-project/vllm mamba_utils.py
+ * gated_delta_net_state_shape. */
+int heads_layers(const char *config, const char *path, struct heads *h, struct err *e) MUST_USE;
 
 enum cut {
     CUT_NONE,    /* every rank has all of it */
