@@ -34,6 +34,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$(O)/%.o) $(O)/targets.o
 CLI_OBJ := $(CLI_SRC:%.c=$(O)/%.o)
 TEST_OBJ := $(TEST_SRC:%.c=$(O)/%.o)
 MINI_OBJ := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard samples/mini/*.c)))
+VALIDATE_OBJ := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/validate/*.c)))
 BENCH := $(patsubst tests/bench/%.c,$(O)/bench-%,$(sort $(wildcard tests/bench/*.c)))
 VERBS := $(patsubst cli/verb_%.c,%,$(wildcard cli/verb_*.c))
 
@@ -66,10 +67,12 @@ $(O)/prove: $(O)/tests/prove.o $(O)/tests/oracle.o $(O)/tests/scale_oracle.o $(O
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 $(O)/mini: $(MINI_OBJ)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@
+$(O)/validate: $(VALIDATE_OBJ)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -ljansson -o $@
 $(O)/bench-%: $(O)/tests/bench/%.o $(O)/liboctavo.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(MINI_OBJ:.o=.d) $(wildcard $(O)/tests/bench/*.d $(O)/tests/*.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(MINI_OBJ:.o=.d) $(VALIDATE_OBJ:.o=.d) $(wildcard $(O)/tests/bench/*.d $(O)/tests/*.d)
 
 # ---- packages ----------------------------------------------------------------
 NEED_BUILD := gcc libc6-dev libjansson-dev libzstd-dev zlib1g-dev
@@ -101,7 +104,7 @@ ASAN := detect_leaks=1:handle_segv=0:handle_sigbus=0:allocator_may_return_null=1
 
 # ---- proof ---------------------------------------------------------------------
 check: check-packages
-	@$(MAKE) --no-print-directory -s $(O)/octavo $(O)/unit $(O)/mini $(O)/bench-timed
+	@$(MAKE) --no-print-directory -s $(O)/octavo $(O)/unit $(O)/mini $(O)/validate $(O)/bench-timed
 	@$(MAKE) --no-print-directory -s check-deps check-lists check-hdr check-man
 	@OCTAVO=$(CURDIR)/$(O)/octavo sh tests/run.sh $(O)/unit tests/cli samples
 
@@ -114,7 +117,7 @@ asan-unit: check-packages
 	@$(MAKE) --no-print-directory -s BUILD=asan build/asan/unit
 	@ASAN_OPTIONS=$(ASAN) build/asan/unit
 asan: check-packages
-	@$(MAKE) --no-print-directory -s BUILD=asan build/asan/octavo build/asan/unit build/asan/mini build/asan/bench-timed
+	@$(MAKE) --no-print-directory -s BUILD=asan build/asan/octavo build/asan/unit build/asan/mini build/asan/validate build/asan/bench-timed
 	@ASAN_OPTIONS=$(ASAN) \
 	  OCTAVO=$(CURDIR)/build/asan/octavo sh tests/run.sh build/asan/unit tests/cli
 

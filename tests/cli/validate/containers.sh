@@ -1,0 +1,193 @@
+# Directories that quantize writes, looked at with the rules of the software that serves
+# them (tests/validate, which shares no line with octavo): what we write is taken, and
+# at least ten ways to break it are not.
+. "$ROOT/tests/cli/lib.sh"
+V=${OCTAVO%/*}/validate
+[ -x "$V" ] || skip "there is no $V"
+mini bf16 deepseek
+mini modelopt-fp8 scales
+cp -r "$MODEL" sample
+echo 'model.layers.*.experts.* ?= int4-channel' >experts
+d=model.layers.0.mlp.down_proj        # [256,512]
+printf '%-26s %8s %8s\n' convention accepted refused >table
+
+taken() { # taken CONVENTION DIR
+    expect_exit 0 "$V" "$1" "$2"
+    [ ! -s out ] || { head -n 3 out; fail "no finding in $2"; }
+    accepted=$((accepted + 1))
+}
+# broken CONVENTION FILE WHAT 'SED': a copy of q with the file edited is refused, and the finding has WHAT in it.
+broken() {
+    rm -rf b
+    cp -r q b
+    LC_ALL=C sed -i "$4" "b/$2"
+    ! cmp -s "q/$2" "b/$2" || fail "$1: '$4' to change $2"
+    case $2 in *.safetensors) [ "$(size_of "q/$2")" -eq "$(size_of "b/$2")" ] || fail "$2 to keep its size" ;; esac
+    expect_exit 1 "$V" "$1" b
+    grep -qF -e "$3" out || { head -n 5 out; fail "$1: a finding that says '$3' after '$4'"; }
+    refused=$((refused + 1))
+}
+# Directories of this convention: both models, one file and shards; then q is broken.
+begin() { # begin CONVENTION OPTION...
+    c=$1 accepted=0 refused=0
+    shift
+    for m in sample deepseek; do
+        for s in '' '--shard-size=1MB'; do
+            [ "$m$1" != sample--rules ] || [ -z "$s" ] || continue
+            rm -rf q
+            octavo quantize -q $m "$@" -o q $s
+            taken $c q
+        done
+    done
+    # One with an index, and two wrong ones.
+    broken $c "$(cd q && ls *.index.json)" total_size 's/"total_size": [0-9]*/"total_size": 7/'
+    broken $c "$(cd q && ls *.index.json)" "the index says" "s/\(\"model.norm.weight\": \"[^\"]*\)-0000[0-9]*-of/\1-00099-of/"
+    # What is loaded as one is quantized in two ways.
+    rm -rf b
+    octavo quantize -q deepseek "$@" --exclude '*layers.0.mlp.up_proj*' -o b
+    expect_exit 1 "$V" $c b
+    grep -qF 'loaded as one' out || { head -n 3 out; fail "$c: gate and up in two ways"; }
+    rm -rf b
+    octavo quantize -q deepseek "$@" --exclude '*experts.3.*' -o b
+    expect_exit 1 "$V" $c b
+    grep -qF 'other experts' out || { head -n 3 out; fail "$c: experts in two ways"; }
+    refused=$((refused + 2))
+    rm -rf q one
+    octavo quantize -q deepseek "$@" -o one
+    mkdir q
+    cp one/*.json q/
+    rm -f q/*.index.json
+    octavo convert -q one -o "q/model.safetensors"
+    taken $c q
+}
+end() {
+    [ $refused -ge 10 ] || fail "$c: ten broken ones, not $refused"
+    printf '%-26s %8d %8d\n' $c $accepted $refused >>table
+}
+# What every convention has: a weight and its scale. NAME of the scale, its DTYPE and SHAPE, those of the weight.
+parts() { # parts WEIGHT DTYPE SHAPE SCALE DTYPE SHAPE OTHER_SHAPE
+    x=$(printf %s "$4" | sed 's/.$/~/')
+    broken $c model.safetensors "there is no $4" "s/\"$4\"/\"$x\"/"
+    broken $c model.safetensors "$4 is" "s/\(\"$4\":{\"dtype\":\"\)$5/\1$(printf %s "$5" | sed 's/^F32$/I32/;s/^U8$/I8/')/"
+    broken $c model.safetensors "$4: its shape" "s/\(\"$4\":{[^}]*\"shape\":\)\[$6\]/\1[$7]/"
+    broken $c model.safetensors "${1%.*}" "s/\(\"$1\":{\"dtype\":\"\)$2/\1$(printf %s "$2" | sed 's/^F8_E4M3$/F8_E5M2/;t;s/^I8$/U8/;t;s/^U8$/I8/;s/^I32$/U32/')/"
+    broken $c model.safetensors "${1%.*}" "s/\(\"$1\":{[^}]*\"shape\":\)\[$3\]/\1[$(printf %s "$3" | sed 's/\(.*\),\(.*\)/\2,\1/')]/"
+}
+lists() { # lists FILE KEY: of modules that are not quantized
+    broken $c $1 "lm_head is not quantized and not listed" 's/"lm_head"/"lm_haed"/'
+    broken $c $1 "$d is quantized" "s/\"lm_head\"/\"lm_head\",\"$d\"/"
+}
+
+begin deepseek --convention deepseek
+parts $d.weight F8_E4M3 256,512 $d.weight_scale_inv F32 2,4 4,2
+lists config.json
+broken $c config.json quant_method 's/"quant_method": "fp8"/"quant_method": "fp9"/'
+broken $c config.json weight_block_size 's/"weight_block_size"/"weight_block"/'
+broken $c config.json activation_scheme 's/"dynamic"/"static"/'
+broken $c config.json fmt 's/"e4m3"/"e5m2"/'
+broken $c config.json scale_fmt 's/"ue8m0"/"e8m0"/'
+end
+
+begin compressed-tensors --scheme int8-channel --convention compressed-tensors
+parts $d.weight I8 256,512 $d.weight_scale F32 256,1 1,256
+lists config.json
+broken $c config.json format 's/"int-quantized"/"int_quantized"/'
+broken $c config.json num_bits 's/"num_bits": 8/"num_bits": 4/'
+broken $c config.json strategy 's/"strategy": "channel"/"strategy": "tensor"/'
+broken $c config.json "no argument" 's/"symmetric"/"symetric"/'
+broken $c config.json symmetric 's/"symmetric": true/"symmetric": false/'
+broken $c config.json targets 's/"targets"/"target"/'
+end
+
+begin compressed-tensors:mxfp8 --scheme mxfp8 --convention compressed-tensors
+parts $d.weight F8_E4M3 256,512 $d.weight_scale U8 256,16 16,256
+lists config.json
+broken $c config.json format 's/"mxfp8-quantized"/"mxfp4-quantized"/'
+broken $c config.json group_size 's/"group_size": 32/"group_size": 16/'
+broken $c config.json type 's/"type": "float"/"type": "int"/'
+end
+
+begin compressed-tensors:int4 --scheme int4-channel --convention compressed-tensors
+parts $d.weight_packed I32 256,64 $d.weight_scale F32 256,1 1,256
+broken $c model.safetensors "there is no $d.weight_shape" "s/\"$d.weight_shape\"/\"$d.weight_shap~\"/"
+broken $c model.safetensors "$d.weight_shape is" "s/\(\"$d.weight_shape\":{\"dtype\":\"\)I64/\1F64/"
+lists config.json
+broken $c config.json num_bits 's/"num_bits": 4/"num_bits": 8/'
+broken $c config.json format 's/"pack-quantized"/"pack_quantized"/'
+end
+
+begin modelopt --scheme mxfp8 --convention modelopt
+parts $d.weight F8_E4M3 256,512 $d.weight_scale U8 256,16 16,256
+lists config.json
+broken $c config.json quant_algo 's/"MXFP8"/"FP8"/'
+broken $c hf_quant_config.json quant_algo 's/"MXFP8"/"FP8"/'
+broken $c hf_quant_config.json group_size 's/"group_size": 32/"group_size": 16/'
+broken $c hf_quant_config.json exclude_modules 's/"lm_head"/"lm_haed"/'
+broken $c hf_quant_config.json producer 's/"producer"/"maker"/'
+end
+
+for t in "ascend-950 mx F8_E4M3 $d.weight_scale U8 256,16 16,256 256,512" "ascend-910b int8-nz I8 $d.weight_scale F32 256,1 1,256 256,512" \
+    "ascend-950 w4a8-mx U8 $d.weight_scale U8 256,16 16,256 256,256"; do
+    set -- $t
+    begin ascend-v1 --target $1 --form $2
+    f=$(cd q && ls *.safetensors)
+    [ "$8" = 256,256 ] || parts $d.weight $3 $8 $4 $5 $6 $7
+    j=quant_model_description.json
+    broken $c $j "$d.weight is" "s/\"$d.weight\"/\"$d.weigth\"/"
+    broken $c $j "model.norm.weight is" 's/\("model.norm.weight": "\)FLOAT/\1W8A8/'
+    broken $c $j "$d.weight is" "s/\(\"$d.weight\": \"\)[A-Z0-9_]*/\1FLOAT/"
+    broken $c $j "in no file" 's/"model.norm.weight"/"model.norm.wieght"/'
+    broken $c $j version 's/"1.0.0"/"9.0.0"/'
+    broken $c $j model_quant_type 's/"model_quant_type"/"model_quant"/'
+    broken $c $j metadata 's/"metadata"/"metadat"/'
+    broken $c config.json "believed instead" 's/^{/{"quantization_config": {},/'
+    end
+done
+
+begin mlu-fp8 --scheme fp8-channel --convention mlu-fp8
+parts $d.weight F8_E4M3 256,512 $d.weight_scale F32 256 128
+lists config.json
+broken $c config.json weight_quant_method 's/"per_channel"/"per_tensor"/'
+broken $c config.json activation_quant_method 's/"per_token"/"per_tensor"/'
+broken $c config.json weight_block_size 's/"quant_method"/"weight_block_size": [128, 128], "quant_method"/'
+end
+
+begin mlu-smoothquant --scheme int8-channel --convention mlu-smoothquant
+parts $d.qweight I8 256,512 $d.per_channel_scale F32 256 128
+broken $c model.safetensors "there is no $d.smooth" "s/\"$d.smooth\"/\"$d.smoot~\"/"
+broken $c model.safetensors "$d.smooth: its shape" "s/\(\"$d.smooth\":{[^}]*\"shape\":\)\[512\]/\1[256]/"
+broken $c quantize_config.json quant_mode 's/SmoothQuant/SmothQuant/'
+broken $c quantize_config.json input_quant_method 's/per_token/per_chanl/'
+broken $c quantize_config.json weight_precision 's/"weight_precision": "int8"/"weight_precision": "int4"/'
+broken $c quantize_config.json group_size 's/"group_size": 1/"group_size": 128/'
+end
+
+# Scales of activations are there for the miniature only.
+rm -rf sample && cp -r deepseek sample
+begin gcu-w8a8 --scheme int8-channel --convention gcu-w8a8 --activations static --activation-scales scales
+parts $d.weight I8 256,512 $d.out_scales F32 256 128
+broken $c model.safetensors "there is no $d.in_scales" "s/\"$d.in_scales\"/\"$d.in_scale~\"/"
+lists config.json
+broken $c quantize_config.json "not listed" 's/"lm_head"/"lm_haed"/'
+broken $c quantize_config.json quant_method 's/"w8a8"/"w8a9"/'
+broken $c config.json group_size 's/"group_size"/"group"/'
+end
+
+begin slimquant-w4a8 --scheme int8-channel --rules experts --convention slimquant-w4a8
+parts $d.weight I8 256,512 $d.weight_scale F32 256,1 1,256
+e=model.layers.1.mlp.experts.3.up_proj
+broken $c model.safetensors "$e.weight_scale: its shape" "s/\(\"$e.weight_scale\":{[^}]*\"shape\":\)\[128,1\]/\1[1,128]/"
+lists config.json
+broken $c config.json quant_method 's/slimquant_w4a8/slimquant_w8a8/'
+broken $c config.json activation_scheme 's/"dynamic"/"static"/'
+end
+
+begin tim-vx --scheme int8-channel --convention tim-vx
+parts $d.weight I8 256,512 $d.weight_scale F32 256,1 1,256
+broken $c tim_vx_quant.json format 's/"tim-vx"/"tim_vx"/'
+broken $c tim_vx_quant.json "in no file" "s/\"$d.weight\":/\"$d.wieght\":/"
+broken $c tim_vx_quant.json quant_type '0,/SYMMETRIC_PER_CHANNEL/s//SYMETRIC_PER_CHANNEL/'
+broken $c tim_vx_quant.json channel_dim '0,/"channel_dim": 1/s//"channel_dim": 0/'
+broken $c tim_vx_quant.json WHCN '0,/512,/s//256,/'
+end
+sed 's/^/REPORT /' table
