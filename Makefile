@@ -126,6 +126,13 @@ check-clients: deps
 	@$(MAKE) --no-print-directory -s $(O)/octavo
 	@OCTAVO=$(CURDIR)/$(O)/octavo sh tests/clients/run.sh
 
+# Products on an NVIDIA GPU with packed files; skips where there is none. gpu-files makes what it
+# needs, here or on another machine.
+gpu-files: $(O)/octavo
+	@OCTAVO=$(O)/octavo sh tests/gpu/prepare.sh
+check-gpu:
+	@OCTAVO=$(O)/octavo sh tests/gpu/run.sh
+
 prove: deps
 	@$(MAKE) --no-print-directory -s $(O)/prove
 	$(O)/prove
@@ -152,7 +159,7 @@ tables: $(O)/octavo
 format:
 	clang-format -i $(sort $(filter-out build/%,$(wildcard */*.c */*.h */*/*.c */*/*.h)))
 
-.PHONY: all deps check-packages demo install clean check unit asan asan-unit check-clients prove bench check-deps \
+.PHONY: all deps check-packages demo install clean check unit asan asan-unit check-clients gpu-files check-gpu prove bench check-deps \
         check-lists check-hdr check-man tables format
 .DELETE_ON_ERROR:
 .SECONDARY:

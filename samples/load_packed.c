@@ -20,6 +20,8 @@ struct packed {
     uint64_t size, payload_size;
     const char *tensors, *end;   /* the text of the list of tensors, and where the manifest ends */
 };
+#define DAMAGED "is damaged: an entry of its manifest makes no sense"
+
 struct span { const char *s; size_t n; };
 struct packed_tensor {
     struct span name, dtype, layout; /* layout: empty when it lies row-major */
@@ -118,7 +120,7 @@ static int packed_next(const struct packed *p, const char **at, struct packed_te
     if (stored.n)
         t->layout = text(member(stored.s, stored.s + stored.n, "layout"));
     char *next;
-    for (const char *q = shape.s; shape.n > 2 && t->rank < 8 && *q != ']'; q = next)
+    for (const char *q = shape.s; t->rank < 8 && q + 1 < shape.s + shape.n; q = next)
         t->dim[t->rank++] = strtoull(q + 1, &next, 10);
     const struct span at_span = member(s, end, "offset"), size = member(s, end, "size");
     const uint64_t offset = at_span.n ? strtoull(at_span.s, NULL, 10) : UINT64_MAX; /* digits end within the map */
@@ -129,24 +131,31 @@ static int packed_next(const struct packed *p, const char **at, struct packed_te
     return 1;
 }
 
+/* Finds a tensor by its name; NULL, or why there is none. */
+static const char *packed_find(const struct packed *p, const char *name, struct packed_tensor *t)
+{
+    const char *at = p->tensors;
+    int r;
+    while ((r = packed_next(p, &at, t)) > 0)
+        if (strlen(name) == t->name.n && !memcmp(name, t->name.s, t->name.n))
+            return NULL;
+    return r < 0 ? DAMAGED : "has no such tensor";
+}
+
 int main(int argc, char **argv)
 {
     struct packed p;
     struct packed_tensor t;
     const char *wrong = argc > 1 ? packed_open(&p, argv[1]) : "usage: load_packed FILE.octp [NAME >BYTES]";
-    const char *at = wrong ? NULL : p.tensors;
+    if (!wrong && argc > 2 && !(wrong = packed_find(&p, argv[2], &t)))
+        return fwrite(t.data, 1, t.size, stdout) == t.size ? 0 : 4;
     int r = 0;
-    while (!wrong && (r = packed_next(&p, &at, &t)) > 0) {
-        if (argc > 2 && strlen(argv[2]) == t.name.n && !memcmp(argv[2], t.name.s, t.name.n))
-            return fwrite(t.data, 1, t.size, stdout) == t.size ? 0 : 4;
-        if (argc > 2)
-            continue;
+    for (const char *at = wrong ? NULL : p.tensors; at && (r = packed_next(&p, &at, &t)) > 0;) {
         printf("%.*s %.*s [", (int)t.name.n, t.name.s, (int)t.dtype.n, t.dtype.s);
         for (int i = 0; i < t.rank; i++)
             printf("%s%llu", i ? "," : "", (unsigned long long)t.dim[i]);
         printf("] %llu %.*s%s\n", (unsigned long long)t.size, (int)t.layout.n, t.layout.s, t.computed ? " (computed)" : "");
     }
-    if (!wrong && (r < 0 || argc > 2))
-        wrong = r < 0 ? "is damaged: an entry of its manifest makes no sense" : "has no such tensor";
+    wrong = r < 0 ? DAMAGED : wrong;
     return wrong ? fprintf(stderr, "load_packed: %s %s\n", argc > 1 ? argv[1] : "", wrong), 3 : 0;
 }
