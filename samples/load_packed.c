@@ -6,7 +6,6 @@
  * a pointer into the mapped file, ready to be copied to the chip. */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,15 +19,12 @@ struct packed {
     uint64_t size, payload_size;
     const char *tensors, *end;   /* the text of the list of tensors, and where the manifest ends */
 };
-#define DAMAGED "is damaged: an entry of its manifest makes no sense"
-
 struct span { const char *s; size_t n; };
 struct packed_tensor {
     struct span name, dtype, layout; /* layout: empty when it lies row-major */
     uint64_t dim[8], size;
-    int rank;
+    int rank, computed;          /* computed: for the chip, and no part of the model */
     const void *data;
-    bool computed;               /* for the chip, and no part of the model */
 };
 
 static uint64_t le64(const unsigned char *p)
@@ -84,8 +80,7 @@ static const char *packed_open(struct packed *p, const char *path)
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) || st.st_size < 64)
         return "cannot be opened, or is too short";
-    p->size = (uint64_t)st.st_size;
-    p->map = mmap(NULL, p->size, PROT_READ, MAP_PRIVATE, fd, 0);
+    p->map = mmap(NULL, p->size = (uint64_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     close(fd);
     if (p->map == MAP_FAILED)
         return "cannot be mapped";
@@ -116,11 +111,10 @@ static int packed_next(const struct packed *p, const char **at, struct packed_te
     *at = end;
     const struct span shape = member(s, end, "shape"), stored = member(s, end, "stored");
     *t = (struct packed_tensor){.name = text(member(s, end, "name")), .dtype = text(member(s, end, "dtype")),
+                                .layout = text(member(stored.s, stored.s + stored.n, "layout")),
                                 .computed = member(s, end, "computed").n > 0};
-    if (stored.n)
-        t->layout = text(member(stored.s, stored.s + stored.n, "layout"));
     char *next;
-    for (const char *q = shape.s; t->rank < 8 && q + 1 < shape.s + shape.n; q = next)
+    for (const char *q = shape.s; shape.n > 2 && t->rank < 8 && *q != ']'; q = next)
         t->dim[t->rank++] = strtoull(q + 1, &next, 10);
     const struct span at_span = member(s, end, "offset"), size = member(s, end, "size");
     const uint64_t offset = at_span.n ? strtoull(at_span.s, NULL, 10) : UINT64_MAX; /* digits end within the map */
@@ -134,12 +128,11 @@ static int packed_next(const struct packed *p, const char **at, struct packed_te
 /* Finds a tensor by its name; NULL, or why there is none. */
 static const char *packed_find(const struct packed *p, const char *name, struct packed_tensor *t)
 {
-    const char *at = p->tensors;
     int r;
-    while ((r = packed_next(p, &at, t)) > 0)
+    for (const char *at = p->tensors; (r = packed_next(p, &at, t)) > 0;)
         if (strlen(name) == t->name.n && !memcmp(name, t->name.s, t->name.n))
             return NULL;
-    return r < 0 ? DAMAGED : "has no such tensor";
+    return r < 0 ? "is damaged: an entry of its manifest makes no sense" : "has no such tensor";
 }
 
 int main(int argc, char **argv)
@@ -156,6 +149,6 @@ int main(int argc, char **argv)
             printf("%s%llu", i ? "," : "", (unsigned long long)t.dim[i]);
         printf("] %llu %.*s%s\n", (unsigned long long)t.size, (int)t.layout.n, t.layout.s, t.computed ? " (computed)" : "");
     }
-    wrong = r < 0 ? DAMAGED : wrong;
+    wrong = r < 0 ? "is damaged: an entry of its manifest makes no sense" : wrong;
     return wrong ? fprintf(stderr, "load_packed: %s %s\n", argc > 1 ? argv[1] : "", wrong), 3 : 0;
 }

@@ -3,6 +3,9 @@
 cc=${CC:-cc}
 command -v "$cc" >/dev/null 2>&1 || cc=gcc
 "$cc" -O1 -Wall -Wextra -Werror -o load_packed "$ROOT/samples/load_packed.c" || fail "load_packed.c compiles without a word"
+# Under the sanitizers where the compiler has them: what reads outside the map or is undefined fails.
+"$cc" -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -o sanitized "$ROOT/samples/load_packed.c" 2>/dev/null &&
+    ./sanitized nowhere 2>/dev/null || [ $? -ne 3 ] || mv sanitized load_packed
 [ "$(wc -l <"$ROOT/samples/load_packed.c")" -le 155 ] || fail "a short loader"
 octavo quantize -q "$MODEL" --target kunlunxin-p800 -o q.safetensors
 octavo pack -q q.safetensors --target kunlunxin-p800 -o k.octp
