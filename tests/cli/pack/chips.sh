@@ -43,6 +43,48 @@ for form in bf16 f16; do
     same want got
 done
 
+# Powers of two up to the largest that the type holds after the product, and down to the smallest; not one step more.
+n=$(od -An -tu8 -N8 q.safetensors | tr -d ' ')
+begin=$(head -c $((n + 8)) q.safetensors | sed "s/.*\"${w}_scale_inv\":{[^}]*\"data_offsets\":\[\([0-9]*\),.*/\1/;q" | tr -d '\0' | tail -n 1)
+# with_scale EXPONENT: the first scale of $w is 2^EXPONENT, in s.safetensors
+with_scale() {
+    bits=$((($1 + 127) * 8388608))
+    cp q.safetensors s.safetensors
+    printf "$(printf '\\%03o\\%03o\\%03o\\%03o' $((bits & 255)) $((bits >> 8 & 255)) $((bits >> 16 & 255)) $((bits >> 24)))" |
+        dd of=s.safetensors bs=1 seek=$((n + 8 + begin)) conv=notrunc 2>/dev/null
+    [ "$(bytes_of s.safetensors "${w}_scale_inv" | numbers u4 4 | head -n 1)" = $bits ] || fail "2^$1 is not in its place"
+}
+for row in "bf16 7 $((254 * 128))" "f16 7 $((30 * 1024))" "f16 -32 1"; do
+    set -- $row
+    with_scale "$2"
+    octavo pack -q -f s.safetensors --target nvidia-sm80-marlin --form "$1" -o s.octp
+    [ "$(packed_of s.octp "${w}_scale_inv" | numbers u2 2 | head -n 1)" = "$3" ] || fail "$1: 2^$2"
+    octavo unpack -q -f s.octp -o back.safetensors
+    same_digest s.safetensors back.safetensors
+done
+for row in 'bf16 8' 'f16 8' 'f16 -33'; do
+    set -- $row
+    with_scale "$2"
+    refused 3 pack -q s.safetensors --target nvidia-sm80-marlin --form "$1" -o never.octp
+    expect_err "$w"
+    absent never.octp
+done
+
+# ---- unsigned codes of 4 bits: halves of 128 columns in the halves of bytes ----------
+# compressed-tensors keeps code + 8, eight in a word, the first in the lowest bits.
+octavo quantize -q m --target enflame-gcu300 --form int4 -o e.safetensors
+octavo pack -q e.safetensors --target enflame-gcu300 --form int4 -o e.octp
+bytes_of e.safetensors "${w}_packed" | numbers u1 1 >plain
+awk -v N=256 -v K=128 '{ x[2 * NR - 2] = $1 % 16; x[2 * NR - 1] = int($1 / 16) }
+    END { for (row = 0; row < K / 2; row++) for (n = 0; n < N; n++) {
+        k = int(row / 64) * 128 + row % 64
+        print x[n * K + k] + 16 * x[n * K + k + 64] } }' plain >want
+packed_of e.octp "${w}_packed" | numbers u1 1 >got
+[ "$(sort -u got | wc -l)" -gt 16 ] || fail "codes of $w are all alike"
+same want got
+octavo unpack -q e.octp -o back4.safetensors
+same_digest e.safetensors back4.safetensors
+
 # ---- computed beside the scales ----------------------------------------------------
 octavo quantize -q "$MODEL" --target kunlunxin-p800 -o int8
 octavo quantize -q "$MODEL" --target ascend-910b -o ascend
