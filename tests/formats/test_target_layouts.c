@@ -88,6 +88,12 @@ static u64 tensorrt_w8(u64 n, u64 k, u64 N, u64 K)
 }
 static u64 cublaslt_rows(u64 n, u64 g, u64 N, u64 S) { (void)N; return n * up(S, 4) + g; }
 static u64 deepgemm(u64 r, u64 g, u64 N, u64 S) { (void)S; return 4 * (g / 4 * up(N, 4) + r) + g % 4; }
+/* Rows of 128 permuted as the tiles below have them, tiles of rows fastest (DeepGEMM's mega kernels). */
+static u64 deepgemm_mega(u64 r, u64 g, u64 N, u64 S)
+{
+    (void)S;
+    return 4 * (g / 4 * N + r / 128 * 128 + r % 32 * 4 + r % 128 / 32) + g % 4;
+}
 static u64 tiles(u64 r, u64 g, u64 N, u64 S)
 {
     (void)N;
@@ -127,6 +133,7 @@ static const struct row {
     {"nvidia-sm90", "r0 c1 c0 | c0=4", SCALE, cublaslt_rows, 1, 1},
     {"nvidia-sm100", "c1 r1 r0 c0 | r0=4 c0=4", SCALE, deepgemm, 1, 1},
     {"nvidia-sm100", "r2 c1 r0 r1 c0 | r0=32 r1=4 c0=4", SCALE, tiles, 1, 1},
+    {"nvidia-sm100", "c1 r2 r0 r1 c0 | r0=32 r1=4 c0=4", SCALE, deepgemm_mega, 128, 1},
 };
 enum { KNOWN = sizeof known / sizeof *known };
 
@@ -181,6 +188,94 @@ Test(target_layouts, every_sentence_is_its_makers_formula)
             fprintf(stderr, "no target has '%s' of %s\n", known[i].sentence, known[i].targets);
 }
 
+/* Which form has which formula, where it is not the plain one: a sentence of another form of the same chip is found
+ * out here, and a new form whose sentence is not plain fails until it has a row. */
+enum roles { DENSE = 1 << ROLE_DENSE, EXPERT = 1 << ROLE_EXPERT, BOTH = DENSE | EXPERT };
+static const struct {
+    const char *target, *form;
+    enum roles roles;
+    u64 (*weight)(u64 n, u64 k, u64 N, u64 K), (*scale)(u64 n, u64 k, u64 N, u64 K);
+} forms[] = {
+    {"ascend-910b", "int8-nz", BOTH, nz_of_transposed, plain},
+    {"ascend-910b", "int8-static", BOTH, nz_of_transposed, plain},
+    {"ascend-910c", "int8-nz", BOTH, nz_of_transposed, plain},
+    {"ascend-910c", "int8-static", BOTH, nz_of_transposed, plain},
+    {"ascend-950", "mx", DENSE, transposed, ascend_pairs},
+    {"ascend-950", "mx", EXPERT, plain, ascend_pairs_nk},
+    {"ascend-950", "mx-nz", BOTH, nz_32, ascend_pairs_nk},
+    {"ascend-950", "w4a8-mx", BOTH, nz_32, ascend_pairs_nk},
+    {"ascend-950", "int8-nz", BOTH, nz_of_transposed, plain},
+    {"biren-br288", "mx", DENSE, plain, biren_rows},
+    {"cambricon-mlu", "mx", BOTH, plain, transposed},
+    {"enflame-gcu300", "w8a8", BOTH, transposed, plain},
+    {"enflame-gcu300", "int8", BOTH, transposed, plain},
+    {"enflame-gcu300", "int4", BOTH, enflame_128, transposed},
+    {"enflame-gcu400", "int8", BOTH, transposed, plain},
+    {"hygon-bw1000", "int8", EXPERT, hygon_m1, plain},
+    {"hygon-bw1000", "int8-kpack2", EXPERT, hygon_m2, plain},
+    {"hygon-bw1000", "int8-decode", EXPERT, hygon_m3, plain},
+    {"hygon-bw1000", "int8-kpack2-marlin", EXPERT, hygon_m4, plain},
+    {"hygon-bw1000", "w4a8", EXPERT, hygon_m5, plain},
+    {"hygon-bw1000", "w4a8-deepep", EXPERT, hygon_m6, plain},
+    {"hygon-bw1100", "fp8", EXPERT, hygon_m1, plain},
+    {"hygon-bw1100", "fp8-kpack2-marlin", EXPERT, hygon_m4, plain},
+    {"hygon-bw1100", "int8", EXPERT, hygon_m1, plain},
+    {"hygon-bw1100", "int8-kpack2", EXPERT, hygon_m2, plain},
+    {"hygon-bw1100", "int8-decode", EXPERT, hygon_m3, plain},
+    {"hygon-bw1100", "int8-kpack2-marlin", EXPERT, hygon_m4, plain},
+    {"hygon-bw1100", "w4a8", EXPERT, hygon_m5, plain},
+    {"hygon-bw1100", "w4a8-deepep", EXPERT, hygon_m6, plain},
+    {"hygon-k100ai", "int8", EXPERT, hygon_m1, plain},
+    {"hygon-k100ai", "int8-kpack2", EXPERT, hygon_m2, plain},
+    {"hygon-k100ai", "int8-decode", EXPERT, hygon_m3, plain},
+    {"hygon-k100ai", "int8-kpack2-marlin", EXPERT, hygon_m4, plain},
+    {"hygon-k100ai", "w4a8", EXPERT, hygon_m5, plain},
+    {"hygon-k100ai", "w4a8-deepep", EXPERT, hygon_m6, plain},
+    {"iluvatar-bi", "nn", BOTH, transposed, plain},
+    {"iluvatar-bi", "w4a8-tn", BOTH, iluvatar_tn, plain},
+    {"iluvatar-bi", "w4a8-nn", BOTH, iluvatar_nn, plain},
+    {"metax-c600", "block", BOTH, plain, transposed},
+    {"nvidia-sm100", "deepgemm", BOTH, plain, deepgemm},
+    {"nvidia-sm100", "tiles", BOTH, plain, tiles},
+    {"nvidia-sm100", "deepgemm-mx", BOTH, plain, deepgemm},
+    {"nvidia-sm100", "tiles-modelopt", BOTH, plain, tiles},
+    {"nvidia-sm80-marlin", "bf16", BOTH, marlin, marlin_groups},
+    {"nvidia-sm80-marlin", "f16", BOTH, marlin, marlin_groups},
+    {"nvidia-sm90", "cublaslt", BOTH, plain, cublaslt_rows},
+    {"nvidia-trtllm-w8a16", "w8a16", BOTH, tensorrt_w8, plain},
+};
+enum { FORMS = sizeof forms / sizeof *forms };
+
+Test(target_layouts, every_form_has_its_formula)
+{
+    int used[FORMS] = {0};
+    for (size_t i = 0; i < target_count(); i++) {
+        struct target t;
+        cr_assert_eq(target_find(&t, target_id(i), &err), 0, "%s", err.msg);
+        for (size_t f = 0; f < t.nforms; f++)
+            for (int r = 0; r < ROLE_COUNT; r++) {
+                const struct target_role *x = &t.form[f].role[r];
+                u64 (*weight)(u64, u64, u64, u64) = plain, (*scale)(u64, u64, u64, u64) = plain;
+                for (int k = 0; k < FORMS; k++)
+                    if (!strcmp(forms[k].target, t.id) && !strcmp(forms[k].form, t.form[f].name)
+                        && (forms[k].roles & 1u << r)) {
+                        weight = forms[k].weight;
+                        scale = forms[k].scale;
+                        used[k] |= 1 << r;
+                    }
+                const struct row *w = row_of(t.id, x->weight, WEIGHT);
+                cr_assert(w && w->formula == weight, "%s %s, role %d: weight '%s'", t.id, t.form[f].name, r, x->weight);
+                if (!x->scale)
+                    continue;
+                const struct row *s = row_of(t.id, x->scale, SCALE);
+                cr_assert(s && s->formula == scale, "%s %s, role %d: scale '%s'", t.id, t.form[f].name, r, x->scale);
+            }
+        target_free(&t);
+    }
+    for (int k = 0; k < FORMS; k++)
+        cr_assert_eq(used[k], (int)forms[k].roles, "no such form: %s %s", forms[k].target, forms[k].form);
+}
+
 /* Also those that no target has yet. */
 Test(target_layouts, formulas)
 {
@@ -200,6 +295,8 @@ Test(target_layouts, golden_points)
         {tiles, 256, 16, 1, 0, 16}, {tiles, 256, 16, 31, 3, 499}, {tiles, 256, 16, 32, 0, 4}, {tiles, 256, 16, 127, 3, 511},
         {tiles, 256, 16, 128, 0, 2048}, {tiles, 256, 16, 33, 5, 533}, {tiles, 256, 16, 200, 15, 3723},
         {deepgemm, 130, 8, 1, 0, 4}, {deepgemm, 130, 8, 129, 3, 519}, {deepgemm, 130, 8, 0, 4, 528}, {deepgemm, 130, 8, 33, 5, 661},
+        {deepgemm_mega, 256, 8, 1, 0, 16}, {deepgemm_mega, 256, 8, 32, 0, 4}, {deepgemm_mega, 256, 8, 33, 5, 1045},
+        {deepgemm_mega, 256, 8, 200, 7, 1675},
         {biren_rows, 48, 12, 1, 0, 1}, {biren_rows, 48, 12, 0, 1, 16}, {biren_rows, 48, 12, 15, 11, 191},
         {biren_rows, 48, 12, 16, 0, 192}, {biren_rows, 48, 12, 39, 11, 567},
         {marlin, 192, 64, 0, 1, 2}, {marlin, 192, 64, 1, 0, 128}, {marlin, 192, 64, 0, 2, 32}, {marlin, 192, 64, 0, 8, 1},

@@ -69,6 +69,11 @@ Test(chip, all_exponents)
             cr_assert_eq(refuses(EXTRA_F16, s), off, "%g", d);
             if (!off)
                 cr_assert_eq((double)f16_decode((uint16_t)word(EXTRA_F16, s, 2)), half, "%g", d);
+            /* Steps of 2^-7: nothing is off by more than 2^-9, and only the top half step is infinite. */
+            const double b = nearbyint(d / ldexp(1, (int)e - 127 - 7)) * ldexp(1, (int)e - 127 - 7);
+            cr_assert_eq(refuses(EXTRA_BF16, s), b >= 0x1p128, "%g", d);
+            if (b < 0x1p128)
+                cr_assert_eq((double)f32_from((uint32_t)word(EXTRA_BF16, s, 2) << 16), b, "%g", d);
         }
 }
 

@@ -1,6 +1,7 @@
 # What chips want otherwise than the checkpoint has it, against the definition
 # worked out here with od and awk: scales times a power of two in Marlin's order,
-# unsigned codes, and the tensors that are computed from scales.
+# unsigned codes, codes of 4 bits from words and bytes, and the tensors that are
+# computed from scales.
 . "$ROOT/tests/cli/lib.sh"
 # bytes_of FILE.safetensors NAME, packed_of FILE.octp NAME: the raw bytes of a tensor.
 bytes_of() {
@@ -42,6 +43,80 @@ for form in bf16 f16; do
             print y } }' f32 >want
     same want got
 done
+
+# Powers of two up to the largest that the type holds after the product, and down to the smallest; not one step more.
+n=$(od -An -tu8 -N8 q.safetensors | tr -d ' ')
+begin=$(head -c $((n + 8)) q.safetensors | sed "s/.*\"${w}_scale_inv\":{[^}]*\"data_offsets\":\[\([0-9]*\),.*/\1/;q" | tr -d '\0' | tail -n 1)
+# with_scale EXPONENT: the first scale of $w is 2^EXPONENT, in s.safetensors
+with_scale() {
+    bits=$((($1 + 127) * 8388608))
+    cp q.safetensors s.safetensors
+    printf "$(printf '\\%03o\\%03o\\%03o\\%03o' $((bits & 255)) $((bits >> 8 & 255)) $((bits >> 16 & 255)) $((bits >> 24)))" |
+        dd of=s.safetensors bs=1 seek=$((n + 8 + begin)) conv=notrunc 2>/dev/null
+    [ "$(bytes_of s.safetensors "${w}_scale_inv" | numbers u4 4 | head -n 1)" = $bits ] || fail "2^$1 is not in its place"
+}
+for row in "bf16 7 $((254 * 128))" "f16 7 $((30 * 1024))" "f16 -32 1"; do
+    set -- $row
+    with_scale "$2"
+    octavo pack -q -f s.safetensors --target nvidia-sm80-marlin --form "$1" -o s.octp
+    [ "$(packed_of s.octp "${w}_scale_inv" | numbers u2 2 | head -n 1)" = "$3" ] || fail "$1: 2^$2"
+    octavo unpack -q -f s.octp -o back.safetensors
+    same_digest s.safetensors back.safetensors
+done
+for row in 'bf16 8' 'f16 8' 'f16 -33'; do
+    set -- $row
+    with_scale "$2"
+    refused 3 pack -q s.safetensors --target nvidia-sm80-marlin --form "$1" -o never.octp
+    expect_err "$w"
+    absent never.octp
+done
+
+# ---- unsigned codes of 4 bits: halves of 128 columns in the halves of bytes ----------
+# compressed-tensors keeps code + 8, eight in a word, the first in the lowest bits.
+octavo quantize -q m --target enflame-gcu300 --form int4 -o e.safetensors
+octavo pack -q e.safetensors --target enflame-gcu300 --form int4 -o e.octp
+w=model.layers.0.mlp.down_proj.weight                       # [256,512]
+bytes_of e.safetensors "${w}_packed" | numbers u1 1 >plain
+awk -v N=256 -v K=512 '{ x[2 * NR - 2] = $1 % 16; x[2 * NR - 1] = int($1 / 16) }
+    END { for (row = 0; row < K / 2; row++) for (n = 0; n < N; n++) {
+        k = int(row / 64) * 128 + row % 64
+        print x[n * K + k] + 16 * x[n * K + k + 64] } }' plain >want
+packed_of e.octp "${w}_packed" | numbers u1 1 >got
+[ "$(sort -u got | wc -l)" -gt 16 ] || fail "codes of $w are all alike"
+same want got
+octavo unpack -q e.octp -o back4.safetensors
+same_digest e.safetensors back4.safetensors
+
+# ---- signed codes of 4 bits from words of code + 8: 16 columns and the next 16 in the halves of bytes ----
+octavo quantize -q m --target iluvatar-bi --form w4a8-tn -o i.safetensors
+octavo pack -q i.safetensors --target iluvatar-bi --form w4a8-tn -o i.octp
+bytes_of i.safetensors "${w}_packed" | numbers u1 1 >plain
+awk -v N=256 -v K=512 '{ x[2 * NR - 2] = ($1 + 8) % 16; x[2 * NR - 1] = (int($1 / 16) + 8) % 16 }
+    END { for (n = 0; n < N; n++) for (b = 0; b < K / 2; b++) {
+        k = int(b / 16) * 32 + b % 16
+        print x[n * K + k] + 16 * x[n * K + k + 16] } }' plain >want
+packed_of i.octp "${w}_packed" | numbers u1 1 >got
+[ "$(sort -u got | wc -l)" -gt 16 ] || fail "codes of $w are all alike"
+same want got
+octavo unpack -q i.octp -o back5.safetensors
+same_digest i.safetensors back5.safetensors
+
+# ---- signed codes of 4 bits from bytes with the even column in the upper half, to words of eight ----
+octavo quantize -q m --target hygon-bw1000 --form w4a8 -o h.safetensors
+octavo pack -q h.safetensors --target hygon-bw1000 --form w4a8 -o h.octp
+w=model.layers.1.mlp.experts.0.gate_proj.weight             # [128,256]
+bytes_of h.safetensors "$w" | numbers u1 1 >plain
+awk -v N=128 -v K=256 '{ x[2 * NR - 2] = int($1 / 16); x[2 * NR - 1] = $1 % 16 }
+    END { for (n = 0; n < N; n++) for (k = 0; k < K; k++) {
+            word = int(k / 32) * 4 * N + int(n / 64) * 256 + int(k % 32 / 8) * 64 + n % 64
+            r = k % 8; slot = r < 4 ? 2 * r + 1 : 2 * (r - 4)
+            y[4 * word + int(slot / 2)] += x[n * K + k] * (slot % 2 ? 16 : 1) }
+        for (i = 0; i < N * K / 2; i++) print y[i] }' plain >want
+packed_of h.octp "$w" | numbers u1 1 >got
+[ "$(sort -u got | wc -l)" -gt 16 ] || fail "codes of $w are all alike"
+same want got
+octavo unpack -q h.octp -o back6.safetensors
+same_digest h.safetensors back6.safetensors
 
 # ---- computed beside the scales ----------------------------------------------------
 octavo quantize -q "$MODEL" --target kunlunxin-p800 -o int8
