@@ -175,11 +175,8 @@ int plan_join(struct plan *p, struct model *rank, size_t n, uint8_t (*const *dig
     *p = (struct plan){.src = rank};
     struct join j = {p, rank, n, digest, arena_array(&p->mem, n, sizeof *j.done, e), e};
     int r = !j.done || check_ranks(rank, n, e) || grouping_named(rank, false, &p->group, e) ? -1 : 0;
-    size_t most = 0;
-    for (size_t i = 0; !r && i < n; i++) {
-        most += rank[i].n;
+    for (size_t i = 0; !r && i < n; i++)
         r = (j.done[i] = arena_array(&p->mem, rank[i].n + 1, sizeof **j.done, e)) ? 0 : -1;
-    }
     for (size_t q = 0; !r && q < n; q++)
         for (size_t i = 0; !r && i < rank[q].n; i++)
             if (!j.done[q][i])
