@@ -1,7 +1,7 @@
 # Octavo: make, make check, make demo, make install PREFIX= DESTDIR=
 #
 # One non-recursive file. Objects lie in build/$(BUILD)/; BUILD=asan is the same
-# tree under AddressSanitizer and UBSan.
+# tree under AddressSanitizer and UBSan, STATIC=1 a binary that needs no library.
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -18,13 +18,17 @@ WARN := -Wall -Wextra -Wvla -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
         -Wwrite-strings -Wpointer-arith $(if $(WERROR),-Werror)
 ALL_CFLAGS := -std=c11 $(CFLAGS) $(WARN) -ffp-contract=off -fno-common \
               -ffile-prefix-map=$(CURDIR)=. -pthread
+ifdef STATIC
+CPPFLAGS += -DOCTAVO_STATIC
+LDFLAGS += -static
+endif
 LDLIBS := -ljansson -lzstd -lz -lm -pthread
 ifeq ($(BUILD),asan)
 ALL_CFLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
 
 X86 := $(filter x86_64 amd64,$(shell uname -m))
-LIB_SRC := $(sort $(wildcard formats/*.c formats/conventions/*.c quantizers/*.c calibrate/*.c))
+LIB_SRC := $(sort $(wildcard formats/*.c formats/conventions/*.c quantizers/*.c calibrate/*.c calibrate/forward/*.c))
 CLI_SRC := $(sort $(wildcard cli/*.c))
 TEST_SRC := $(sort $(wildcard tests/formats/*.c tests/quantizers/*.c tests/calibrate/*.c) \
               $(filter-out tests/prove.c,$(wildcard tests/*.c)))
@@ -75,7 +79,7 @@ $(O)/bench-%: $(O)/tests/bench/%.o $(O)/liboctavo.a
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(MINI_OBJ:.o=.d) $(VALIDATE_OBJ:.o=.d) $(wildcard $(O)/tests/bench/*.d $(O)/tests/*.d)
 
 # ---- packages ----------------------------------------------------------------
-NEED_BUILD := gcc libc6-dev libjansson-dev libzstd-dev zlib1g-dev
+NEED_BUILD := gcc libc6-dev libjansson-dev libzstd-dev zlib1g-dev libopenblas0-pthread
 NEED_CHECK := $(NEED_BUILD) libcriterion-dev mandoc zstd
 packages = sh tests/packages.sh
 deps:
