@@ -1,5 +1,6 @@
 #include "cli/job.h"
 
+#include "formats/fused.h"
 #include "formats/names.h"
 
 #include <pthread.h>
@@ -67,6 +68,37 @@ int job_open(struct job *j, struct err *e)
     return 0;
 }
 
+/* Rules know a scale by the name of its weight; what they leave out is not put together with anything. */
+static uint64_t rows_in_turn(const void *job, const char *name)
+{
+    const struct job *j = job;
+    char weight[1024];
+    const char *dot = strrchr(name, '.');
+    snprintf(weight, sizeof weight, "%.*s.weight", (int)(dot ? dot - name : 0), name);
+    const struct rule *r = rules_find(&j->rules, weight);
+    return r && r->action == ACTION_DROP ? 0 : form_role(j->want.form, name)->interleave;
+}
+
+int job_fuse(struct job *j, struct err *e)
+{
+    const struct target_form *f = j->want.form;
+    if (!f || (!f->role[ROLE_DENSE].interleave && !f->role[ROLE_EXPERT].interleave))
+        return 0;
+    const size_t n = j->src.n;
+    struct tensor *t = arena_array(&j->mem, n, sizeof *t, e);
+    if (!t)
+        return -1;
+    memcpy(t, j->src.t, n * sizeof *t);
+    if (fused_make(&j->src, rows_in_turn, j, &j->was, e))
+        return -1;
+    if (j->was) {
+        j->whole = j->src; /* the files are the same */
+        j->whole.t = t;
+        j->whole.n = n;
+    }
+    return 0;
+}
+
 static int by_name(const void *a, const void *b, void *plan)
 {
     const struct output *out = ((const struct plan *)plan)->out;
@@ -97,7 +129,7 @@ static int list_outputs(struct job *j, struct err *e)
         j->as[k] = x->as;
         size_t from;
         if (j->pack && map_find(&j->src.by_name, x->t.name, &from))
-            j->t[k].slice = j->src.t[from].slice;
+            j->t[k].slice = j->src.t[from].slice, j->t[k].fused = j->src.t[from].fused;
         r = map_add(&seen, x->t.name, k, e);
         if (r > 0)
             (void)err_set(e, ERR_INPUT, "%s: two output tensors would be named '%s'", j->input, x->t.name);
@@ -155,7 +187,7 @@ static int write_tail(struct job *j, struct sink *s, const size_t *slot, const u
     for (size_t i = 0; !r && j->src.random && i < j->plan.nout; i++) {
         const struct output *o = &j->plan.out[i];
         const struct op *op = &j->plan.op[o->op];
-        if (op->x != &xform_copy || o->t.stored || o->written || op->src != &j->src)
+        if (op->x != &xform_copy || o->t.stored || o->written || op->src != &j->src || j->src.t[op->in[0]].fused)
             continue;
         known[slot[i]] = true;
         memcpy(slots[slot[i]], digest[op->in[0]], 32);
@@ -173,7 +205,7 @@ static int write_tail(struct job *j, struct sink *s, const size_t *slot, const u
 
 /* The source's digests, taken while it is packed: hashing and copying wait for different things. */
 struct hashing {
-    struct job *j;
+    struct model *m;
     uint8_t (*digest)[32];
     int result;
     struct err err;
@@ -182,21 +214,33 @@ struct hashing {
 static void *hash_source(void *arg)
 {
     struct hashing *h = arg;
-    h->result = run_digest(&h->j->src, 1, h->digest, &h->err);
+    h->result = run_digest(h->m, 1, h->digest, &h->err);
     return NULL;
 }
 
-/* The digest of what was packed: tensors that a rule dropped do not count. */
-static int digest_of_packed(struct job *j, const uint8_t (*digest)[32], struct err *e)
+/* The digest of what was packed, of digest[i] of tensor i of m: tensors that a rule dropped do not count. */
+static int digest_of_packed(struct job *j, const struct model *m, const uint8_t (*digest)[32], struct err *e)
 {
-    bool *used = mem_alloc(j->src.n, sizeof *used, e);
-    if (!used)
-        return -1;
-    for (size_t i = 0; i < j->plan.nops; i++)
+    bool *used = mem_alloc(j->src.n, sizeof *used, e), *counts = mem_alloc(m->n, sizeof *counts, e);
+    int r = used && counts ? 0 : -1;
+    for (size_t i = 0; !r && i < j->plan.nops; i++)
         used[j->plan.op[i].place] |= j->plan.op[i].nout > 0;
-    int r = model_digest(&j->src, digest, used, j->source_digest, e);
+    for (size_t i = 0; !r && i < m->n; i++)
+        counts[i] = used[j->was ? j->was[i] : i];
+    r = r ? -1 : model_digest(m, digest, counts, j->source_digest, e);
     free(used);
+    free(counts);
     return r;
+}
+
+/* What is written behind the payload: all digests. Those of the source's tensors are known, in `of`'s order. */
+static int finish_packed(struct job *j, struct sink *s, const size_t *slot, const struct model *of, uint8_t (*digest)[32],
+                         uint8_t (*own)[32], struct err *e)
+{
+    for (size_t i = 0; own != digest && i < of->n; i++)
+        memcpy(own[j->was[i]], digest[i], 32);
+    return digest_of_packed(j, of, (const uint8_t (*)[32])digest, e)
+        || write_tail(j, s, slot, (const uint8_t (*)[32])own, e) ? -1 : 0;
 }
 
 static int fill(struct job *j, struct sink *s, const size_t *slot, const bool *skip_op, struct err *e)
@@ -210,12 +254,18 @@ static int fill(struct job *j, struct sink *s, const size_t *slot, const bool *s
     meter_start(&meter, j->verb, j->c);
     struct run_options opt = {j->c->threads, skip_op, meter_show, &meter};
     int r = 0;
-    struct hashing h = {j, digest, 0, {0}};
+    struct model *const of = j->was ? &j->whole : &j->src;
+    uint8_t (*sums)[32] = j->was ? mem_alloc(of->n, sizeof *sums, e) : digest;
+    if (j->was && !sums) {
+        free(digest);
+        return -1;
+    }
+    struct hashing h = {of, sums, 0, {0}};
     pthread_t thread;
     const bool hashed = j->pack && j->src.random;
     const bool apart = hashed && j->c->threads > 1 && !pthread_create(&thread, NULL, hash_source, &h);
     if (hashed && !apart)
-        r = run_digest(&j->src, j->c->threads, digest, e);
+        r = run_digest(of, j->c->threads, sums, e);
     r = r || run_plan(&j->plan, s, slot, &opt, digest, e) ? -1 : 0;
     if (apart) {
         pthread_join(thread, NULL);
@@ -225,10 +275,11 @@ static int fill(struct job *j, struct sink *s, const size_t *slot, const bool *s
     }
     meter_end(&meter);
     if (!r && j->pack)
-        r = digest_of_packed(j, (const uint8_t (*)[32])digest, e)
-         || write_tail(j, s, slot, (const uint8_t (*)[32])digest, e) ? -1 : 0;
+        r = finish_packed(j, s, slot, of, sums, digest, e);
     if (!r && check)
         r = packed_check(&j->src, digest, j->source_digest, e) || model_finish(&j->src, e) ? -1 : 0;
+    if (sums != digest)
+        free(sums);
     free(digest);
     return r;
 }

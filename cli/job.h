@@ -22,6 +22,8 @@ struct job {
     bool verify_packed;              /* unpack: check the SHA-256 of the source first */
 
     struct model src;
+    struct model whole;              /* pack: src as it was before some tensors were put into one (fused.h); n 0: none was */
+    const size_t *was;               /* whole.t[i] is src.t[was[i]], or in it */
     struct plan plan;
     struct writer w;
     enum out_kind kind;
@@ -47,6 +49,8 @@ struct job {
 /* Opens j->input with the options of j->c (--spool); reads --include, --exclude, --rules, unless
  * j->want.rules is there already. */
 int job_open(struct job *j, struct err *e) MUST_USE;
+/* Puts the tensors into one of which j->want.form wants rows in turns. */
+int job_fuse(struct job *j, struct err *e) MUST_USE;
 /* Plans (j->want) and, unless -n, writes and reports. */
 int job_run(struct job *j, struct err *e) MUST_USE;
 void job_close(struct job *j);

@@ -6,7 +6,7 @@
 bool target_same_role(const struct target_role *a, const struct target_role *b)
 {
     return a->scheme == b->scheme && a->weight == b->weight && a->scale == b->scale && a->extra == b->extra
-        && a->row_multiple == b->row_multiple && a->col_multiple == b->col_multiple;
+        && a->row_multiple == b->row_multiple && a->col_multiple == b->col_multiple && a->interleave == b->interleave;
 }
 
 static void mdoc_role(const char *name, const struct target_role *r, bool scheme)

@@ -30,6 +30,8 @@ static void show_role(const char *name, const struct target_role *r, bool scheme
     for (size_t i = 0; i < r->nextra; i++)
         printf("            beside it  %s: %s of the scales, %s, %s\n", r->extra[i].name, r->extra[i].rule_name,
                dtype_name(r->extra[i].dtype), r->extra[i].sentence);
+    if (r->interleave)
+        printf("            gate and up in one tensor, %u rows of each in turns\n", r->interleave);
     if (r->row_multiple > 1 || r->col_multiple > 1)
         printf("            rows in multiples of %u, columns of %u\n", r->row_multiple, r->col_multiple);
 }

@@ -15,7 +15,11 @@ struct derived {
      * bytes. Thread-safe; reads the pieces with model_read_piece. */
     int (*rows)(const struct derived *d, struct model *m, uint64_t row, size_t n, uint8_t *out,
                 struct err *e);
+    bool counts;  /* what the model has is this tensor, not the pieces, which are not in its list of them */
 };
+
+/* Did it take the place of pieces? */
+static inline bool tensor_has_pieces(const struct tensor *t) { return t->derived && !t->derived->counts; }
 
 /* n bytes at byte off of tensor t, as model_read. */
 int derived_read(struct model *m, const struct tensor *t, uint64_t off, void *p, size_t n,

@@ -1,6 +1,7 @@
 #include "formats/model.h"
 
 #include "formats/derived.h"
+#include "formats/fused.h"
 #include "formats/gguf.h"
 #include "formats/io.h"
 #include "formats/llama2c.h"
@@ -417,7 +418,7 @@ static int open_any(struct model *m, const char *path, bool spooled, struct err 
     m->kv = t.kv;
     m->nkv = t.nkv;
     if (!rc && m->container == CONTAINER_PACKED)
-        rc = set_computed_apart(m, e);
+        rc = set_computed_apart(m, e) || fused_split(m, e) ? -1 : 0;
     if (!rc)
         rc = index_names(m, e);
     if (!rc && by_index)

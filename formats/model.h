@@ -28,6 +28,7 @@ struct tensor {
     const uint64_t *stride;         /* not NULL: element (i, j, ...) lies i * stride[0] + j * stride[1] + ... elements
                                        after off; only where elements are whole bytes, and never on a stream */
     const struct slice *slice;      /* not NULL: a part of a bigger tensor */
+    const struct fused *fused;      /* not NULL: rows of two tensors in turns, see fused.h */
     const struct derived *derived;  /* not NULL: computed from other tensors (derived.h); off means nothing */
 };
 
@@ -84,7 +85,8 @@ struct model {
     enum container container;
     struct tensor *t;          /* in order of (file, off): the order a pipe delivers */
     size_t n;
-    struct tensor *computed;   /* of a packed file: what was computed for the chip, in order; it is in no list of tensors */
+    struct tensor *computed;   /* of a packed file: what was computed for the chip, or has two tensors in it, in order; it is
+                                  in no list of tensors */
     size_t ncomputed;
     struct map by_name;        /* tensor name -> index in t */
     const char **piece;        /* names of tensors that derived ones have taken the place of (derived.h); may be in t again */

@@ -1,6 +1,7 @@
 #include "formats/names_parts.h"
 
 #include "formats/conventions/parts.h"
+#include "formats/derived.h"
 
 #include <ctype.h>
 #include <fnmatch.h>
@@ -398,7 +399,7 @@ static int rename_all(struct renaming *r, struct grouping *g)
         return -1;
     for (size_t i = 0; i < r->m->n; i++) {
         struct named *x = &r->done->tensor[i];
-        x->was = r->m->t[i].derived ? NULL : r->m->t[i].name;
+        x->was = tensor_has_pieces(&r->m->t[i]) ? NULL : r->m->t[i].name;
         x->now = r->n;
         r->moved[i] = NO_TENSOR;
         int bad;

@@ -106,7 +106,7 @@ static int finish(struct renaming *r, const struct stack *x)
                            piece[k].name, dtype_name(piece[k].dtype), tensor_shape(&piece[k], shape), t->name,
                            dtype_name(t->dtype), tensor_shape(t, other));
     }
-    *s = (struct stacked){{t->dim[0] ? t->size / t->dim[0] : 0, stacked_rows}, t->dim[0], piece};
+    *s = (struct stacked){{t->dim[0] ? t->size / t->dim[0] : 0, stacked_rows, false}, t->dim[0], piece};
     if (!t->size || !mul_u64(t->size, x->n, &t->size))
         return err_set(r->e, ERR_INPUT, "%s: experts of '%s' have no elements, or too many", r->m->path, t->name);
     t->rank = 3;

@@ -91,7 +91,7 @@ int names_add_factors(struct renaming *r)
     struct factors *f = arena_alloc(&r->m->mem, sizeof *f + n * sizeof *f->value, r->e);
     if (!f)
         return -1;
-    f->d = (struct derived){n * sizeof *f->value, factor_rows};
+    f->d = (struct derived){n * sizeof *f->value, factor_rows, false};
     for (uint64_t i = 0; i < n; i++)
         f->value[i] = (float)factor_of(&x, i, n);
     const struct tensor t = {.name = "rope_freqs.weight", .dtype = DT_F32, .rank = 1, .dim = {n}, .size = n * 4,

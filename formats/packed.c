@@ -1,5 +1,6 @@
 #include "formats/packed.h"
 
+#include "formats/fused.h"
 #include "formats/io.h"
 #include "formats/json.h"
 #include "formats/sha256.h"
@@ -88,6 +89,12 @@ static int put_slice(struct buf *b, const struct tensor *t, struct err *e)
         || put_numbers(b, "whole", t->slice->whole, t->rank, e) || buf_puts(b, "}", e) ? -1 : 0;
 }
 
+static int put_fused(struct buf *b, const struct fused *f, struct err *e)
+{
+    return buf_printf(b, e, ",\"fused\":{\"rows\":%llu,\"of\":[", (unsigned long long)f->rows) || json_put_string(b, f->of[0], e)
+        || buf_puts(b, ",", e) || json_put_string(b, f->of[1], e) || buf_puts(b, "]}", e) ? -1 : 0;
+}
+
 static int put_tensor(struct buf *b, const struct tensor *t, struct err *e)
 {
     if (buf_puts(b, "{\"name\":", e) || json_put_string(b, t->name, e)
@@ -99,7 +106,7 @@ static int put_tensor(struct buf *b, const struct tensor *t, struct err *e)
     if (buf_printf(b, e, "],\"offset\":%llu,\"size\":%llu", (unsigned long long)t->off,
                    (unsigned long long)t->size))
         return -1;
-    if (t->slice && put_slice(b, t, e))
+    if ((t->slice && put_slice(b, t, e)) || (t->fused && put_fused(b, t->fused, e)))
         return -1;
     const struct stored *s = t->stored;
     if (s && (buf_printf(b, e, ",\"stored\":{\"dtype\":\"%s\",\"shape\":[%llu,%llu,%llu],\"layout\":",
@@ -285,6 +292,23 @@ static int read_slice(const json_t *j, struct tensor *t, struct arena *mem, stru
     return 0;
 }
 
+/* Rows of two tensors in turns. */
+static int read_fused(const json_t *j, struct tensor *t, struct arena *mem, struct err *e)
+{
+    const json_t *of = json_object_get(j, "of");
+    const char *a = json_string_value(json_array_get(of, 0)), *b = json_string_value(json_array_get(of, 1));
+    if (!j)
+        return 0;
+    struct fused *f = arena_alloc(mem, sizeof *f, e);
+    if (!f || !a || !b || json_array_size(of) != 2 || !get_u64(json_object_get(j, "rows"), &f->rows) || !f->rows
+        || t->rank != 2 || t->dim[0] % 2 || t->dim[0] / 2 % f->rows || !t->size || t->slice)
+        return -1;
+    f->of[0] = arena_strdup(mem, a, e);
+    f->of[1] = arena_strdup(mem, b, e);
+    t->fused = f;
+    return f->of[0] && f->of[1] ? 0 : -1;
+}
+
 static int read_parallel(struct head *h, const json_t *j, struct table *t, struct arena *mem, struct err *e)
 {
     static const char *const key[] = {"tp", "ep", "ranks", "rank"};
@@ -323,6 +347,8 @@ static int read_tensor(struct head *h, const json_t *j, uint64_t payload, uint64
         return bad(h, e, name, "size");
     if (read_slice(json_object_get(j, "slice"), &t, mem, e))
         return bad(h, e, name, "slice");
+    if (read_fused(json_object_get(j, "fused"), &t, mem, e))
+        return bad(h, e, name, "description of what it is fused of");
     if (computed && !stored)
         return bad(h, e, name, "layout");
     if (stored ? read_stored(h, stored, computed, &t, mem, e) : 0)
@@ -422,38 +448,53 @@ static int payload_digest(struct model *m, const struct tensor *t, uint8_t *p, s
     return 0;
 }
 
-/* The trailer has a digest for every payload in order: of tensors, whose digests are known, and of what was computed,
- * which a stream has not kept. */
-static int check_trailer(struct model *m, const uint8_t *tail, size_t n, const uint8_t (*digest)[32], uint8_t *p,
-                         size_t piece, struct err *e)
+/* The next payload in the file: of a tensor, or of what is apart. */
+static const struct tensor *next_payload(const struct model *m, size_t *i, size_t *c, bool *apart)
+{
+    while (*i < m->n && m->t[*i].derived) /* its bytes are in one that is apart */
+        ++*i;
+    *apart = *c < m->ncomputed && (*i == m->n || m->computed[*c].off < m->t[*i].off);
+    return *apart ? &m->computed[(*c)++] : &m->t[(*i)++];
+}
+
+/* The trailer has a digest for every payload in order: of tensors, whose digests are known, and of what is apart,
+ * which a stream has not kept. A tensor that is in one of those gets that one's. */
+static int check_trailer(struct model *m, const uint8_t *tail, size_t n, uint8_t (*digest)[32], uint8_t *p, size_t piece,
+                         struct err *e)
 {
     const char *path = m->f[0].path;
     struct sha256 s;
     uint8_t d[32];
+    bool apart;
     sha256_init(&s);
     sha256_put(&s, tail, (n + 1) * 32);
     sha256_end(&s, d);
     if (memcmp(d, tail + (n + 1) * 32, 32))
         return err_set(e, ERR_INPUT, "%s: the trailer of the packed file is damaged", path);
-    for (size_t i = 0, c = 0; i + c < n; tail += 32) {
-        const bool computed = c < m->ncomputed && (i == m->n || m->computed[c].off < m->t[i].off);
-        const struct tensor *t = computed ? &m->computed[c++] : &m->t[i++];
-        if (computed && m->random && payload_digest(m, t, p, piece, d, e))
+    for (size_t k = 0, i = 0, c = 0; k < n; k++, tail += 32) {
+        const struct tensor *t = next_payload(m, &i, &c, &apart);
+        if (apart && m->random && payload_digest(m, t, p, piece, d, e))
             return -1;
-        if ((!computed || m->random) && memcmp(computed ? d : digest[i - 1], tail, 32))
+        if ((!apart || m->random) && memcmp(apart ? d : digest[i - 1], tail, 32))
             return err_set(e, ERR_INPUT, "%s: tensor '%s': the packed bytes do not match their SHA-256", path, t->name);
+        for (size_t x = i; apart && t->fused && x < m->n && m->t[x].derived; x++)
+            if (m->t[x].off == t->off)
+                memcpy(digest[x], d, 32);
     }
     return 0;
 }
 
 int packed_check(struct model *m, uint8_t (*digest)[32], uint8_t source[32], struct err *e)
 {
-    const size_t n = m->n + m->ncomputed, tail_size = (n + 2) * 32, piece = 1 << 20;
+    size_t n = m->ncomputed;
+    for (size_t i = 0; i < m->n; i++)
+        n += !m->t[i].derived;
+    const size_t tail_size = (n + 2) * 32, piece = 1 << 20;
     uint8_t *tail = mem_alloc(tail_size, 1, e), *p = mem_alloc(piece, 1, e);
     int r = tail && p ? model_read_end(m, tail, tail_size, e) : -1;
     for (size_t i = 0; !r && m->random && i < m->n; i++)
-        r = payload_digest(m, &m->t[i], p, piece, digest[i], e);
-    r = r || check_trailer(m, tail, n, (const uint8_t (*)[32])digest, p, piece, e) ? -1 : 0;
+        r = m->t[i].derived ? 0 : payload_digest(m, &m->t[i], p, piece, digest[i], e);
+    r = r || check_trailer(m, tail, n, digest, p, piece, e) ? -1 : 0;
     if (!r)
         memcpy(source, tail + 32 * n, 32);
     free(p);

@@ -61,8 +61,8 @@ int packed_read(struct head *h, uint32_t file, struct arena *mem, struct table *
 
 /* Checks the trailer of a packed model: every tensor's payload against its
  * SHA-256. ERR_INPUT names the first tensor that differs. digest[i] is of the
- * payload of tensor i: computed here from a file, given by the caller for a
- * stream that was read up to its last tensor. source receives the digest of
+ * payload of tensor i, or of the one that it is in: computed here from a file, given
+ * by the caller for a stream that was read up to its last tensor. source receives the digest of
  * what was packed. */
 int packed_check(struct model *m, uint8_t (*digest)[32], uint8_t source[32], struct err *e) MUST_USE;
 

@@ -38,6 +38,7 @@ struct target_role {
     enum dtype scale_dtype;           /* F32, BF16, F16, or F8_E8M0 (bytes) */
     uint32_t scale_rows, scale_cols;  /* granularity of the packed scale: divides the scheme's block; e.g. 1 x 128; 0: all */
     double scale_times;               /* a power of two that multiplies every packed scale */
+    uint32_t interleave;              /* rows of gate and up that lie in turns in one tensor; 0: each lies for itself */
     bool is_unsigned;                 /* codes of integers are stored as code + 2^(bits - 1) */
     struct target_extra *extra;
     size_t nextra;

@@ -297,7 +297,7 @@ static int get_activations(const struct place *p, struct target_form *f)
 static int parse_role(const struct place *form, const char *key, struct target_form *f, enum role role)
 {
     static const char *const known[] = {"weight", "scale", "row_multiple", "col_multiple", "scheme", "packed_scale",
-                                        "unsigned", "extra", NULL};
+                                        "unsigned", "extra", "interleave", NULL};
     struct target_role *r = &f->role[role];
     const char *scheme = NULL;
     const struct scheme *s = NULL;
@@ -311,7 +311,7 @@ static int parse_role(const struct place *form, const char *key, struct target_f
     if (parse_common(&p, r) || get_layout(&p, "weight", true, &r->weight, &r->weight_layout)
         || get_layout(&p, "scale", r->scheme->scale != DT_COUNT, &r->scale, &r->scale_layout)
         || get_number(&p, "row_multiple", 1, &r->row_multiple)
-        || get_number(&p, "col_multiple", 1, &r->col_multiple))
+        || get_number(&p, "col_multiple", 1, &r->col_multiple) || get_number(&p, "interleave", 1, &r->interleave))
         return -1;
     return 0;
 }

@@ -4,6 +4,8 @@
 #include "quantizers/plan_parts.h"
 
 #include "formats/config_json.h"
+#include "formats/derived.h"
+#include "formats/fused.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -131,7 +133,7 @@ static void rename_entry(const struct plan *p, const struct reads *r, const stru
         *x = (struct entry){.fate = FATE_DROPPED, .why = n->dropped};
     else if (n->count > 1)
         x->nout = r->first[n->now + n->count] - r->first[n->now];
-    else if (p->src->t[n->now].derived && x->fate != FATE_DROPPED)
+    else if (tensor_has_pieces(&p->src->t[n->now]) && x->fate != FATE_DROPPED)
         x->fate = FATE_MERGED, x->why = "into a stack";
     x->name = n->was;
 }
@@ -143,7 +145,7 @@ static int add_tensors(struct plan *p, const struct wanted *w, const struct read
     for (size_t i = 0; i < p->src->n; i++) {
         if (make_entry(p, w, r, fate, i, &x, e))
             return -1;
-        if (!names && !p->src->t[i].derived)
+        if (!names && !tensor_has_pieces(&p->src->t[i]))
             add_entry(p, &x);
     }
     for (size_t i = 0; names && i < names->n; i++) {
@@ -169,15 +171,28 @@ static int whole_of(struct plan *p, const char *piece, size_t *i, struct err *e)
         || map_find(&p->src->by_name, stem, i);
 }
 
-static int add_pieces(struct plan *p, const struct wanted *w, const struct reads *r, struct err *e)
+/* Those whose rows lie in turns in another tensor. */
+static int map_fused(const struct plan *p, struct map *in, struct err *e)
+{
+    for (size_t i = 0; i < p->src->n; i++)
+        for (int k = 0; p->src->t[i].fused && k < 2; k++)
+            if (map_add(in, p->src->t[i].fused->of[k], i, e) < 0)
+                return -1;
+    return 0;
+}
+
+static int add_pieces(struct plan *p, const struct wanted *w, const struct reads *r, const struct map *fused, struct err *e)
 {
     for (size_t k = 0; k < p->src->npieces; k++) {
         const char *name = p->src->piece[k];
         struct entry x = {name, FATE_MERGED, "a piece of a weight that is kept apart", NULL, NULL, 0};
         size_t i = 0;
-        const int found = whole_of(p, name, &i, e);
+        const bool in_turns = map_find(fused, name, &i);
+        const int found = in_turns ? 1 : whole_of(p, name, &i, e);
         if (found < 0)
             return -1;
+        if (in_turns)
+            x.why = "rows in turns with those of another";
         if (found) {
             x.rule = rules_find(w->rules, rule_name(p, i));
             x.out = r->out + r->first[i];
@@ -248,7 +263,9 @@ int plan_ledger(struct plan *p, const struct wanted *w, struct err *e)
     int bad = !fate || !p->ledger || collect(p, &r, e);
     if (!bad)
         set_fates(p, fate);
-    bad = bad || add_tensors(p, w, &r, fate, e) || add_pieces(p, w, &r, e) || note_mtp(p, e);
+    struct map fused = {0};
+    bad = bad || add_tensors(p, w, &r, fate, e) || map_fused(p, &fused, e) || add_pieces(p, w, &r, &fused, e) || note_mtp(p, e);
+    map_free(&fused);
     free(fate);
     return bad ? -1 : 0;
 }

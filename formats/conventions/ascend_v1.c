@@ -161,7 +161,7 @@ static int expand_one(struct model *m, size_t i, struct tensor *out, struct err 
                        "that (--spool)",
                        m->t[i].name);
     x->packed = m->t[i];
-    x->d = (struct derived){ceil_div(x->packed.dim[1], 2), two_rows};
+    x->d = (struct derived){ceil_div(x->packed.dim[1], 2), two_rows, false};
     *out = x->packed;
     out->dtype = DT_I4;
     out->derived = &x->d;

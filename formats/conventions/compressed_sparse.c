@@ -392,8 +392,8 @@ static int expand_marlin(struct model *m, const struct apart *a, struct tensor o
     if (s->dtype != DT_F16 || !x->groups || s->dim[1] != x->n || (x->groups > 1 && x->k % x->groups))
         return bad_piece(s, "which does not fit its '.meta'", e);
     x[1] = x[0];
-    x[0].d = (struct derived){x->k * x->bits / 8, marlin_rows};
-    x[1].d = (struct derived){x->groups * 2, marlin_scales};
+    x[0].d = (struct derived){x->k * x->bits / 8, marlin_rows, false};
+    x[1].d = (struct derived){x->groups * 2, marlin_scales, false};
     out[0] = (struct tensor){.dtype = x->bits == 8 ? DT_I8 : DT_I4, .rank = 2, .dim = {x->n, x->k},
                              .file = w->file, .size = x->n * x[0].d.row_bytes, .derived = &x[0].d};
     out[1] = (struct tensor){.dtype = DT_F16, .rank = 2, .dim = {x->n, x->groups}, .file = s->file,

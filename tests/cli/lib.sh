@@ -251,3 +251,21 @@ writer_manners() {
             { cat err; fail "one sentence about a reader that is gone"; }
     fi
 }
+
+# bytes_of FILE.safetensors NAME, packed_of FILE.octp NAME: the raw bytes of a tensor.
+bytes_of() {
+    n=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+    at=$(head -c $((n + 8)) "$1" | tail -c +9 | tr '{' '\n' | tr -d '\n' | sed 's/"__metadata__"[^}]*}//' |
+        tr '}' '\n' | grep -F "\"$2\":" | sed 's/.*"data_offsets":\[\([0-9]*\),\([0-9]*\)\].*/\1 \2/')
+    [ "$at" ] || fail "$2 in $1"
+    set -- "$1" $at
+    tail -c +$((n + 9 + $2)) "$1" | head -c $(($3 - $2))
+}
+packed_of() {
+    payload=$(od -An -tu8 -j24 -N8 "$1" | tr -d ' ')
+    at=$(head -c "$payload" "$1" | tail -c +65 | grep -aF "\"name\":\"$2\"" | sed 's/.*"offset":\([0-9]*\),"size":\([0-9]*\).*/\1 \2/')
+    [ "$at" ] || fail "$2 in $1"
+    set -- "$1" $at
+    tail -c +$((payload + 1 + $2)) "$1" | head -c "$3"
+}
+numbers() { od -An -v -t"$1" -w"$2" | tr -d ' '; }  # one per line

@@ -239,6 +239,8 @@ static const struct {
     {"nvidia-sm100", "tiles", BOTH, plain, tiles},
     {"nvidia-sm100", "deepgemm-mx", BOTH, plain, deepgemm},
     {"nvidia-sm100", "tiles-modelopt", BOTH, plain, tiles},
+    {"nvidia-sm100", "mega-moe", DENSE, plain, deepgemm},
+    {"nvidia-sm100", "mega-moe", EXPERT, plain, deepgemm_mega},
     {"nvidia-sm80-marlin", "bf16", BOTH, marlin, marlin_groups},
     {"nvidia-sm80-marlin", "f16", BOTH, marlin, marlin_groups},
     {"nvidia-sm90", "cublaslt", BOTH, plain, cublaslt_rows},
