@@ -237,8 +237,11 @@ static void print_meta(const struct meta *kv)
 
 static int list(struct model *m, const struct common *c, bool tree, bool meta, struct rules *rules, struct err *e)
 {
-    static const char *const part[PART_COUNT] = {"plain", "weight", "scale", "global", "zero point", "order", "offset",
-                                                 "shape", "activation", "left over", "piece"};
+    static const char *const part[PART_COUNT] = {
+        [PART_PLAIN] = "plain", [PART_WEIGHT] = "weight",   [PART_SCALE] = "scale",    [PART_GLOBAL] = "global",
+        [PART_POINT] = "zero point", [PART_ORDER] = "order", [PART_ZERO] = "offset",   [PART_ONE] = "factor",
+        [PART_SHAPE] = "shape", [PART_AUX] = "activation",  [PART_LEFT] = "left over", [PART_PIECE] = "piece",
+        [PART_BIAS] = "sums"};
     struct grouping g;
     struct line *l = NULL;
     size_t n = 0;

@@ -91,7 +91,7 @@ static int pack_plain(const struct choice *w, const struct common *c, const char
         info.ep = s->ep;
         info.ranks = s->ranks;
         info.rank = s->rank;
-        r = grouping_named(&j.src, true, &g, e) || heads_read(j.src.config, &h, e)
+        r = grouping_expand(&j.src, e) || grouping_named(&j.src, true, &g, e) || heads_read(j.src.config, &h, e)
          || split_check(&j.src, &g, &h, j.want.form, s, e) || split_model(&j.src, &g, &h, s, e) ? -1 : 0;
     }
     r = r || job_fuse(&j, e) || job_run(&j, e) ? -1 : 0;

@@ -30,6 +30,8 @@ enum part {
     PART_AUX,     /* of the activations (input_scale ...): it stands beside the weight and changes none of its values */
     PART_LEFT,    /* no quantized weight's: calibration left it beside one that is still floating point */
     PART_PIECE,   /* of a weight that is kept apart in several tensors: grouping_expand() puts it together */
+    PART_BIAS,    /* only written: F32 [N, P], 8 times the scale times the sum of the codes of each of the P parts of a
+                   * row (ascend-v1 scale_bias) */
     PART_COUNT
 };
 #define NO_TENSOR SIZE_MAX

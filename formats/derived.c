@@ -34,6 +34,42 @@ int derived_read(struct model *m, const struct tensor *t, uint64_t off, void *p,
     return n % size ? part_of_row(m, t, row + rows, 0, to + rows * size, n % size, e) : 0;
 }
 
+/* A rectangle of another one. */
+struct cut {
+    struct derived d;
+    const struct derived *of;
+    uint64_t row, byte;
+};
+
+static int cut_rows(const struct derived *d, struct model *m, uint64_t row, size_t n, uint8_t *out, struct err *e)
+{
+    const struct cut *c = (const struct cut *)d;
+    uint8_t *whole = mem_alloc(n, c->of->row_bytes, e);
+    int r = whole ? c->of->rows(c->of, m, c->row + row, n, whole, e) : -1;
+    for (size_t i = 0; !r && i < n; i++)
+        memcpy(out + i * d->row_bytes, whole + i * c->of->row_bytes + c->byte, d->row_bytes);
+    free(whole);
+    return r;
+}
+
+int derived_cut(struct model *m, struct tensor *t, unsigned axis, uint64_t first, uint64_t extent, struct err *e)
+{
+    const struct dtype_info *d = &dtype_table[t->dtype];
+    struct cut *c = arena_alloc(&m->mem, sizeof *c, e);
+    if (!c)
+        return -1;
+    if (t->rank != 2 || (axis == 1 && (first % d->block_elems || extent % d->block_elems)))
+        return err_set(e, ERR_INPUT, "tensor '%s' is computed as it is read, and a part of it that does not begin and end at a "
+                       "whole byte is not", t->name);
+    *c = (struct cut){*t->derived, t->derived, axis ? 0 : first, axis ? first / d->block_elems * d->block_bytes : 0};
+    c->d.rows = cut_rows;
+    c->d.row_bytes = axis ? extent / d->block_elems * d->block_bytes : t->derived->row_bytes;
+    t->derived = &c->d;
+    t->dim[axis] = extent;
+    t->size = t->dim[0] * c->d.row_bytes;
+    return 0;
+}
+
 int derived_replace(struct model *m, const bool *gone, const struct tensor *add, const size_t *at, size_t n,
                     struct err *e)
 {

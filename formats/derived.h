@@ -25,6 +25,10 @@ static inline bool tensor_has_pieces(const struct tensor *t) { return t->derived
 int derived_read(struct model *m, const struct tensor *t, uint64_t off, void *p, size_t n,
                  struct err *e) MUST_USE;
 
+/* Makes t, a matrix that is computed, the part of itself [first, first + extent) of its rows (axis 0) or columns (axis 1),
+ * whose bytes are whole; t->dim and t->size are set. */
+int derived_cut(struct model *m, struct tensor *t, unsigned axis, uint64_t first, uint64_t extent, struct err *e) MUST_USE;
+
 /* New tensors in the place of others: add[k] comes where tensor at[k] was, at ascending; gone[i] takes tensor
  * i away. Names and struct derived are the model's memory. A name that is there already is ERR_INPUT. */
 int derived_replace(struct model *m, const bool *gone, const struct tensor *add, const size_t *at, size_t n,

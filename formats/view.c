@@ -34,6 +34,8 @@ uint64_t view_row_bytes(const struct view *v, uint64_t cols)
         return ceil_div(cols * v->bits, 32) * 4;
     if (v->packing == PACK_SLOTS)
         return ceil_div(cols, 32 / v->bits) * 4;
+    if (v->packing == PACK_ROWS)
+        return cols;
     return ceil_div(cols, d->block_elems) * d->block_bytes;
 }
 

@@ -12,6 +12,8 @@ enum packing {
     PACK_PLAIN,  /* as the type says; F4 and I4: two in a byte, the even column in its low half */
     PACK_BYTES,  /* the same 4-bit codes in a U8 or I8 tensor [.., K/2] */
     PACK_HIGH,   /* the same with the even column in the high half (Hygon slimquant) */
+    PACK_ROWS,   /* two rows of 4-bit codes in a row of bytes, the even one in its low half: I8 [.., N/2, K] (Ascend
+                  * W4A8_DYNAMIC); only written: when it is read it is a derived tensor of I4 */
     PACK_WORDS,  /* unsigned codes, value + 2^(bits-1), as a stream of bits, lowest first, in I32 words
                   * [.., ceil(K * bits / 32)] (compressed-tensors pack_to_int32) */
     PACK_SLOTS,  /* the same codes, 32 / bits of them in each word from its lowest bit on, the rest of it unused:
@@ -32,7 +34,7 @@ struct view view_of(const struct tensor *t);
 struct matrix view_matrix(const struct view *v);
 /* A plain tensor [.., K, N] seen as [.., N, K]. */
 struct view view_turned(const struct tensor *t);
-/* Bytes of the first cols columns of a row; cols is a multiple of view_step or reaches the end of the row. */
+/* Bytes of the first cols columns of a row (PACK_ROWS: of two of them); cols is a multiple of view_step or reaches the end of the row. */
 uint64_t view_row_bytes(const struct view *v, uint64_t cols);
 /* Columns that end at a whole byte, word or block. */
 uint32_t view_step(const struct view *v);

@@ -19,6 +19,29 @@ struct job {
     struct err err;
 };
 
+/* Is t the one type of elements for which a checkpoint has none: two rows in a byte there? */
+static bool is_paired(const struct tensor *t) { return t->dtype == DT_I4 && t->rank == 2 && t->dim[0] % 2 == 0; }
+
+void digest_rows(struct sha256 *h, const struct tensor *t, const uint8_t *row, size_t rows)
+{
+    const uint64_t cols = tensor_matrix(t).cols;
+    const size_t width = row_bytes(t->dtype, cols);
+    uint8_t pair[2048];
+    if (!is_paired(t)) {
+        sha256_put(h, row, rows * width);
+        return;
+    }
+    for (size_t r = 0; r + 1 < rows; r += 2, row += 2 * width)
+        for (uint64_t c = 0; c < cols;) {
+            size_t n = 0;
+            for (; n < sizeof pair && c < cols; c++) {
+                const unsigned at = 4 * (c % 2);
+                pair[n++] = (uint8_t)((row[c / 2] >> at & 15) | (row[width + c / 2] >> at & 15) << 4);
+            }
+            sha256_put(h, pair, n);
+        }
+}
+
 /* Pieces of a few MiB: contiguous for plain tensors, gathered for strided and packed ones. */
 static int tensor_digest(struct model *m, size_t i, uint8_t out[32], struct scratch s[2], struct err *e)
 {
@@ -28,7 +51,7 @@ static int tensor_digest(struct model *m, size_t i, uint8_t out[32], struct scra
     struct sha256 h;
     sha256_init(&h);
     uint64_t piece = 1 << 20;
-    if (tensor_is_flat(t)) {
+    if (tensor_is_flat(t) && !is_paired(t)) {
         uint8_t *p = scratch_get(&s[0], piece, e);
         for (uint64_t done = 0; done < t->size; done += piece) {
             size_t n = (size_t)min_u64(piece, t->size - done);
@@ -48,7 +71,7 @@ static int tensor_digest(struct model *m, size_t i, uint8_t out[32], struct scra
         }
     } else {
         size_t width = row_bytes(t->dtype, x.cols);
-        uint64_t tile = t->stored->layout.tile[0];
+        uint64_t tile = t->stored ? lcm_u64(t->stored->layout.tile[0], 2) : 2;
         uint64_t rows = max_u64(4 * piece / max_u64(width, 1) / tile * tile, tile);
         for (uint64_t b = 0; b < x.batch; b++)
             for (uint64_t r = 0; r < x.rows; r += rows) {
@@ -56,7 +79,7 @@ static int tensor_digest(struct model *m, size_t i, uint8_t out[32], struct scra
                 uint8_t *p = scratch_get(&s[0], box.rows * width, e);
                 if (!p || box_read(&src, &box, p, width, &s[1], e))
                     return -1;
-                sha256_put(&h, p, box.rows * width);
+                digest_rows(&h, t, p, box.rows);
             }
     }
     sha256_end(&h, out);
@@ -135,7 +158,7 @@ static int stream_digest(struct model *m, uint8_t (*digest)[32], struct err *e)
             uint8_t *q = scratch_get(&s[0], x.rows * width, e);
             r = q ? box_read(&src, &box, q, width, &s[1], e) : -1;
             if (!r)
-                sha256_put(&h, q, x.rows * width);
+                digest_rows(&h, &m->t[i], q, x.rows);
         }
         sha256_end(&h, digest[i]);
         scratch_free(&held);
@@ -175,9 +198,13 @@ int model_digest(const struct model *m, const uint8_t (*digest)[32], const bool 
         if (used && !used[i])
             continue;
         char hex[65], shape[256];
+        struct tensor t = m->t[i];
+        if (is_paired(&t)) {
+            t.dtype = DT_I8;
+            t.dim[0] /= 2;
+        }
         sha256_hex(digest[i], hex);
-        line[n] = arena_printf(&mem, e, "%s  %s %s %s\n", hex, m->t[i].name, dtype_name(m->t[i].dtype),
-                               tensor_shape(&m->t[i], shape));
+        line[n] = arena_printf(&mem, e, "%s  %s %s %s\n", hex, t.name, dtype_name(t.dtype), tensor_shape(&t, shape));
         r = line[n++] ? 0 : -1;
     }
     if (!r) {

@@ -366,12 +366,22 @@ static int pack_result(const struct job *j, const struct view *view, enum dtype 
     uint8_t *packed = scratch_get(&w->out[3], b->rows * width, e);
     if (!packed)
         return -1;
+    encode_pack_rows(view, j->q, b->cols, b->rows, b->cols, packed);
+    w->result[0] = (struct result){packed, width, encode_packed_box(view, b, size)};
+    return 0;
+}
+
+/* Rows are whole, and one scale is a row's. */
+static int bias_result(const struct job *j, const float *scale, struct work *w, struct err *e)
+{
+    const struct box *b = j->b;
+    const size_t parts = j->op->bias;
+    float *bias = scratch_get(&w->out[2], b->rows * parts * 4, e);
+    if (!bias)
+        return -1;
     for (size_t r = 0; r < b->rows; r++)
-        encode_pack(view, j->q + r * b->cols, b->cols, packed + r * width);
-    struct box at = *b;
-    at.col = view_row_bytes(view, b->col) / size;
-    at.cols = width / size;
-    w->result[0] = (struct result){packed, width, at};
+        encode_bias(j->q + r * b->cols, b->cols, scale[r], parts, bias + r * parts);
+    w->result[2] = (struct result){bias, parts * 4, {b->batch, b->row, b->rows, 0, parts}};
     return 0;
 }
 
@@ -399,8 +409,7 @@ static int encode_box(const struct op *op, struct active *a, unsigned pass, uint
     char *const data = op->tiles ? (char *)a->box_data + index * op->box_data : NULL;
     j.tile = op->tiles ? (uint32_t *)(void *)(data + sizeof(struct cost)) : NULL;
     float value[256];
-    if (op->second)
-        {
+    if (op->second) {
         uint8_t code[256];
         for (int i = 0; i < 256; i++)
             code[i] = (uint8_t)i;
@@ -433,6 +442,8 @@ static int encode_box(const struct op *op, struct active *a, unsigned pass, uint
     if (s->scale != DT_COUNT && (!all || index == 0))
         w->result[1] = (struct result){out, nc * row_bytes(op->dtype, 1),
             {b->batch, all ? 0 : b->row / block_rows, nr, b->col / block, nc}};
+    if (op->bias && bias_result(&j, (const float *)(const void *)out, w, e))
+        return -1;
     if (s->two_level && index == 0) {
         uint8_t *g = scratch_get(&w->out[2], 4, e);
         if (!g)

@@ -28,6 +28,14 @@ void encode_any(const struct num *num, const struct panel *p, const struct scale
                 size_t qstride, float *row, struct kern_count *n);
 /* Codes, a byte each, as the view wants them; to has view_row_bytes(view, cols) bytes. */
 void encode_pack(const struct view *view, const uint8_t *code, size_t cols, uint8_t *to);
+/* The same for the rows of a box, count of them, stride bytes apart: to has count * view_row_bytes(view, cols)
+ * bytes (PACK_ROWS: half of that; count is even). */
+void encode_pack_rows(const struct view *view, const uint8_t *code, size_t stride, size_t count, size_t cols, uint8_t *to);
+/* Where packed codes of box b lie in their tensor, in units of `unit` bytes. */
+struct box encode_packed_box(const struct view *view, const struct box *b, size_t unit);
+/* PART_BIAS of one row of 4-bit codes: bias[i] = 8 * scale * (sum of the codes of the i-th of `parts` equal parts), rounded
+ * once (msmodelslim: what the low half of an INT8 activation, less 8, lacks). */
+void encode_bias(const uint8_t *code, size_t cols, float scale, size_t parts, float *bias);
 /* The first magnitude that rounds beyond the largest one of the format; *itself: does that one, too? */
 float encode_limit(const struct num *num, bool *itself);
 

@@ -136,3 +136,38 @@ void encode_pack(const struct view *view, const uint8_t *code, size_t cols, uint
         memcpy(to, code, cols);
     }
 }
+
+void encode_pack_rows(const struct view *view, const uint8_t *code, size_t stride, size_t count, size_t cols, uint8_t *to)
+{
+    const size_t width = view_row_bytes(view, cols);
+    if (view->packing != PACK_ROWS) {
+        for (size_t r = 0; r < count; r++)
+            encode_pack(view, code + r * stride, cols, to + r * width);
+        return;
+    }
+    for (size_t r = 0; r < count; r += 2, to += width)
+        for (size_t c = 0; c < cols; c++)
+            to[c] = (uint8_t)((code[r * stride + c] & 15) | code[(r + 1) * stride + c] << 4);
+}
+
+struct box encode_packed_box(const struct view *view, const struct box *b, size_t unit)
+{
+    struct box at = *b;
+    at.col = view_row_bytes(view, b->col) / unit;
+    at.cols = view_row_bytes(view, b->cols) / unit;
+    if (view->packing == PACK_ROWS) {
+        at.row /= 2;
+        at.rows /= 2;
+    }
+    return at;
+}
+
+void encode_bias(const uint8_t *code, size_t cols, float scale, size_t parts, float *bias)
+{
+    for (size_t i = 0; i < parts; i++) {
+        int64_t sum = 0;
+        for (size_t c = cols / parts * i; c < cols / parts * (i + 1); c++)
+            sum += (code[c] & 15) - 2 * (code[c] & 8);
+        bias[i] = (float)(8.0 * (double)sum * (double)scale);
+    }
+}

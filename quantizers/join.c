@@ -1,4 +1,5 @@
 /* The whole model from the parts that ranks have of it. */
+#include "quantizers/encode.h"
 #include "quantizers/plan_parts.h"
 
 #include "formats/names.h"
@@ -10,13 +11,23 @@
 static int join_box(const struct op *op, struct active *a, unsigned pass, uint64_t index, const struct box *b,
                     const uint8_t *in, size_t stride, struct work *w, struct err *e)
 {
-    (void)a, (void)pass, (void)index, (void)e;
+    (void)a, (void)pass, (void)index;
     struct box at = *b;
     at.batch += op->at[0];
     at.row += op->at[1];
     at.col += op->at[2];
     w->result[0] = (struct result){in, stride, at};
     w->n.elems = b->rows * b->cols;
+    if (op->coded.packing == PACK_PLAIN)
+        return 0;
+    uint8_t *code = scratch_get(&w->row, b->rows * b->cols, e);
+    uint8_t *out = code ? scratch_get(&w->out[0], b->rows / 2 * b->cols, e) : NULL;
+    if (!out)
+        return -1;
+    for (size_t r = 0; r < b->rows; r++)
+        values_codes(&op->view, in + r * stride, b->cols, code + r * b->cols);
+    encode_pack_rows(&op->coded, code, b->cols, b->rows, b->cols, out);
+    w->result[0] = (struct result){out, b->cols, encode_packed_box(&op->coded, &at, 1)};
     return 0;
 }
 
@@ -111,6 +122,12 @@ static int add_part(struct join *j, size_t r, size_t i, size_t out, bool first)
         memcpy(o.dim, t->slice->whole, t->rank * sizeof *o.dim);
     op_input(op, i);
     op->m = tensor_matrix(t);
+    if (t->dtype == DT_I4) { /* as a checkpoint has it: two rows in a byte */
+        op->coded = (struct view){.elem = DT_I4, .packing = PACK_ROWS, .rank = o.rank};
+        memcpy(op->coded.dim, o.dim, sizeof o.dim);
+        o.dtype = DT_I8;
+        o.dim[0] /= 2;
+    }
     if (first && !plan_output(p, &o, j->e))
         return -1;
     op->joins = !first;
@@ -121,10 +138,10 @@ static int add_part(struct join *j, size_t r, size_t i, size_t out, bool first)
     for (unsigned k = 0; t->slice && k < t->rank; k++)
         op->at[k + 3 - t->rank] = t->slice->start[k];
     const struct stored *from = grain_of(t);
-    struct grain g = {1, dtype_table[t->dtype].block_elems, op->view, from, NULL, false};
+    struct grain g = {t->dtype == DT_I4 ? 2 : 1, dtype_table[t->dtype].block_elems, op->view, from, NULL, false};
     const unsigned ratio = from ? stored_ratio(from, t->dtype) : 1;
     if (ratio > 1) {
-        g.rows = from->layout.tile[0];
+        g.rows = lcm_u64(g.rows, from->layout.tile[0]);
         g.cols = lcm_u64(from->layout.tile[1], ratio) / ratio;
         g.from = NULL;
     }

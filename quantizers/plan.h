@@ -81,6 +81,7 @@ struct op {
     struct view coded;             /* encode: how the codes lie in their tensor, and the type of its elements */
     enum dtype unit;
     bool divides;                  /* encode: the second-level scale is stored as its inverse; global: invert it */
+    uint32_t bias;                 /* encode, codes: parts of a row of the PART_BIAS that is the last output, or 0 */
     bool tiles;                    /* encode: count what is inexact per block (box_data) */
     struct tile *tile;             /* the blocks that were not, once the op is done (free()) */
     size_t ntiles;

@@ -152,6 +152,8 @@ static int cut_encode(struct plan *p, struct op *op, struct err *e)
         step = lcm_u64(step, op->from->scheme->block_cols);
     if (g.cols)
         g.cols = lcm_u64(g.cols, step);
+    if (op->coded.packing == PACK_ROWS)
+        g.rows = lcm_u64(g.rows, 2);
     if (op->from && !op->from->scheme->block_cols && g.cols && s->scale == DT_COUNT)
         g.cols = 0;
     if (op_cut(op, &g, e))
@@ -191,10 +193,8 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
     size_t n, other = 0;
     int found = find_better(better, g, &other, e);
     if (found >= 0 && to->copies)
-        return err_set(e, ERR_INPUT,
-                       "%s: tensor '%s': codes of %s are copied, never made: only what has them already can "
-                       "become that",
-                       p->src->path, name, s->name);
+        return err_set(e, ERR_INPUT, "%s: tensor '%s': codes of %s are copied, never made: only what has them already can become "
+                       "that", p->src->path, name, s->name);
     if (found < 0 || plan_outputs(p, name, &v, s, w, out, &n, e) || plan_fix(p, NULL, out, n, w, e))
         return -1;
     struct matrix m = view_matrix(&v);
@@ -221,8 +221,10 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
     if (blocks)
         return plan_blocks_encode(p, op, to, &out[0], e);
     const struct out_tensor *scale = plan_part(out, n, PART_SCALE), *global = plan_part(out, n, PART_GLOBAL);
+    const struct out_tensor *bias = plan_part(out, n, PART_BIAS);
     if (global && plan_is_fixed(global))
         global = NULL;
+    op->bias = bias ? (uint32_t)bias->dim[bias->rank - 1] : 0;
     op->factor = scale ? scale->times : 0;
     op->to = to;
     op->coded = out[0].view;
@@ -233,7 +235,8 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
     op->tiles = op->from != NULL;
     op->passes = whole ? 2 : 1;
     if (cut_encode(p, op, e) || !plan_output(p, &out[0], e)
-        || (scale && !plan_output(p, scale, e)) || (global && !plan_output(p, global, e)))
+        || (scale && !plan_output(p, scale, e)) || (global && !plan_output(p, global, e))
+        || (bias && !plan_output(p, bias, e)))
         return -1;
     return plan_rest(p, i, &v, out, n, w, e);
 }
@@ -280,8 +283,9 @@ static bool same_bytes(const struct view *a, const struct view *b)
     return a->packing == b->packing || (a->packing <= PACK_BYTES && b->packing <= PACK_BYTES);
 }
 
-/* The codes in another packing, or as the same numbers of another format. */
-static int add_codes(struct plan *p, const struct group *g, const struct out_tensor *as, struct err *e)
+/* The codes in another packing, or as the same numbers of another format; the sums of theirs that a convention wants. */
+static int add_codes(struct plan *p, const struct group *g, const struct out_tensor *as, const struct out_tensor *bias,
+                     struct err *e)
 {
     const size_t i = g->of[PART_WEIGHT];
     const struct tensor *t = &p->src->t[i];
@@ -290,15 +294,21 @@ static int add_codes(struct plan *p, const struct group *g, const struct out_ten
     if (g->view.elem == as->view.elem && g->view.packing == PACK_PLAIN && as->view.packing == PACK_PLAIN)
         return plan_copy(p, i, as, NULL, e);
     struct op *op = plan_op(p, &xform_codes, p->src, i, e);
-    if (!op || !plan_output(p, as, e))
+    if (!op || !plan_output(p, as, e) || (bias && !plan_output(p, bias, e)))
         return -1;
     op_input(op, i);
+    if (bias) {
+        op->bias = (uint32_t)bias->dim[bias->rank - 1];
+        op->from = g;
+        op_sides(op, g);
+        op->scale = scale_type(p->src->t[g->of[PART_SCALE]].dtype, g->scheme);
+    }
     op->view = g->view;
     op->coded = as->view;
     op->unit = as->dtype;
     op->m = view_matrix(&g->view);
-    const uint64_t step = lcm_u64(view_step(&op->view), view_step(&op->coded));
-    return op_cut(op, &(struct grain){1, step, op->view, grain_of(t), NULL, op_streams(op) && !p->src->random}, e);
+    const uint64_t step = bias ? 0 : lcm_u64(view_step(&op->view), view_step(&op->coded)), rows = as->view.packing == PACK_ROWS ? 2 : 1;
+    return op_cut(op, &(struct grain){rows, step, op->view, grain_of(t), NULL, op_streams(op) && !p->src->random}, e);
 }
 
 /* The global scale of g becomes a part of the scales that op makes: rounded once, where that is not exact. */
@@ -318,7 +328,7 @@ static int keep_codes(struct plan *p, const struct group *g, const struct scheme
         return -1;
     if (dtype_is_block(out[0].dtype))
         return plan_blocks_carry(p, g, &out[0], e);
-    if (add_codes(p, g, &out[0], e))
+    if (add_codes(p, g, &out[0], plan_part(out, n, PART_BIAS), e))
         return -1;
     const struct out_tensor *scale = plan_part(out, n, PART_SCALE), *global = plan_part(out, n, PART_GLOBAL);
     if (scale && plan_rescale(p, g->of[PART_SCALE], g->scheme, to, scale, NULL, is_fnuz(g->scheme, to), e))
@@ -525,6 +535,16 @@ static enum activation activation_of(const struct plan *p, const struct group *g
     return a;
 }
 
+/* Only packed files have a type for elements of 4 bits: in others they lie in bytes, as the convention of the model
+ * has them. */
+static int in_bytes(struct plan *p, const struct group *g, enum activation a, struct err *e)
+{
+    const struct wanted own = {.convention = p->group.convention, .activation = a, .activation_given = true};
+    struct out_tensor out[OUT_PARTS];
+    size_t n;
+    return plan_outputs(p, g->name, &g->view, g->scheme, &own, out, &n, e) || add_codes(p, g, &out[0], NULL, e) ? -1 : 0;
+}
+
 static struct encoding *own_encoding(struct plan *p, const struct group *g, struct err *e)
 {
     struct encoding *own = arena_alloc(&p->mem, sizeof *own, e);
@@ -561,7 +581,7 @@ int plan_quantized(struct plan *p, size_t i, const struct wanted *w, struct err 
         o.weight = g->name;
         o.view = g->view;
         o.activation = activation_of(p, g);
-        return plan_copy(p, i, &o, NULL, e);
+        return weight && p->src->t[i].dtype == DT_I4 ? in_bytes(p, g, o.activation, e) : plan_copy(p, i, &o, NULL, e);
     }
     if (!weight)
         return 0; /* with its weight */

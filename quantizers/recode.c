@@ -83,27 +83,54 @@ static int to_fnuz(const struct op *op, uint8_t *code, size_t n, struct err *e)
     return 0;
 }
 
+/* Scale i of the source, its global one in it. */
+static float folded(const struct op *op, const struct active *a, uint64_t i, uint64_t batch, struct work *w)
+{
+    const float scale = scale_value(a->side[SIDE_SCALE], op->scale, i) * (op->shift ? 2 : 1);
+    const double factor = (op->factor != 0 ? (double)op->factor : 1)
+                        * (op->from && op->from->constant != 0 ? (double)op->from->constant : 1);
+    if (!op->side[SIDE_GLOBAL] && factor == 1)
+        return scale;
+    if (!op->side[SIDE_GLOBAL]) {
+        const double product = (double)scale * factor;
+        w->n.n.inexact += (double)(float)product != product;
+        return (float)product;
+    }
+    const struct tensor *t = &op->src->t[op->in[op->side[SIDE_GLOBAL]]];
+    const double global =
+        (double)scale_value(a->side[SIDE_GLOBAL], t->dtype, tensor_elems(t) == 1 ? 0 : batch);
+    const double both = op->from->global_divides ? (double)scale / global : (double)scale * global;
+    w->n.n.inexact += (double)(float)both != both;
+    return (float)both;
+}
+
 /* The same codes in another packing, or in a format in which they mean the same up to the scale. */
 static int codes_box(const struct op *op, struct active *a, unsigned pass, uint64_t index, const struct box *b,
                      const uint8_t *in, size_t stride, struct work *w, struct err *e)
 {
-    (void)a, (void)pass, (void)index;
+    (void)pass, (void)index;
+    const bool two = op->coded.packing == PACK_ROWS;
     const size_t width = view_row_bytes(&op->coded, b->cols), unit = dtype_table[op->unit].block_bytes;
-    uint8_t *out = scratch_get(&w->out[0], b->rows * width, e), *code = scratch_get(&w->row, b->cols + 8, e);
-    if (!out || !code)
+    const size_t room = b->cols + 8, step = two ? 2 : 1;
+    uint8_t *out = scratch_get(&w->out[0], b->rows * width, e), *code = scratch_get(&w->row, step * room, e), *to = out;
+    float *bias = op->bias ? scratch_get(&w->out[1], b->rows * op->bias * 4, e) : NULL;
+    if (!out || !code || (op->bias && !bias))
         return -1;
-    for (size_t r = 0; r < b->rows; r++) {
-        values_codes(&op->view, in + r * stride, b->cols, code);
-        if (op->view.elem != op->coded.elem && to_fnuz(op, code, b->cols, e))
-            return -1;
-        encode_pack(&op->coded, code, b->cols, out + r * width);
+    for (size_t r = 0; r < b->rows; r += step, to += width) {
+        for (size_t k = 0; k < step; k++) {
+            uint8_t *x = code + k * room;
+            values_codes(&op->view, in + (r + k) * stride, b->cols, x);
+            if (op->view.elem != op->coded.elem && to_fnuz(op, x, b->cols, e))
+                return -1;
+            if (bias)
+                encode_bias(x, b->cols, folded(op, a, b->batch * op->m.rows + b->row + r + k, b->batch, w), op->bias,
+                            bias + (r + k) * op->bias);
+        }
+        encode_pack_rows(&op->coded, code, room, step, b->cols, to);
     }
-    struct box at = *b;
-    if (op->coded.packing != PACK_PLAIN) {
-        at.col = view_row_bytes(&op->coded, b->col) / unit;
-        at.cols = width / unit;
-    }
-    w->result[0] = (struct result){out, width, at};
+    w->result[0] = (struct result){out, width, op->coded.packing == PACK_PLAIN ? *b : encode_packed_box(&op->coded, b, unit)};
+    if (bias)
+        w->result[1] = (struct result){bias, op->bias * 4, {b->batch, b->row, b->rows, 0, op->bias}};
     w->n.elems = b->rows * b->cols;
     return 0;
 }
@@ -182,27 +209,6 @@ static int scale_error(const struct op *op, uint64_t r, uint64_t c, float value,
     const struct tensor *t = &op->src->t[op->in[0]];
     return err_set(e, ERR_INPUT, "%s: tensor '%s': scale [%llu,%llu] = %.9g %s", op->src->f[t->file].path,
                    t->name, (unsigned long long)r, (unsigned long long)c, (double)value, what);
-}
-
-/* Scale i of the source, its global one in it. */
-static float folded(const struct op *op, const struct active *a, uint64_t i, uint64_t batch, struct work *w)
-{
-    const float scale = scale_value(a->side[SIDE_SCALE], op->scale, i) * (op->shift ? 2 : 1);
-    const double factor = (op->factor != 0 ? (double)op->factor : 1)
-                        * (op->from && op->from->constant != 0 ? (double)op->from->constant : 1);
-    if (!op->side[SIDE_GLOBAL] && factor == 1)
-        return scale;
-    if (!op->side[SIDE_GLOBAL]) {
-        const double product = (double)scale * factor;
-        w->n.n.inexact += (double)(float)product != product;
-        return (float)product;
-    }
-    const struct tensor *t = &op->src->t[op->in[op->side[SIDE_GLOBAL]]];
-    const double global =
-        (double)scale_value(a->side[SIDE_GLOBAL], t->dtype, tensor_elems(t) == 1 ? 0 : batch);
-    const double both = op->from->global_divides ? (double)scale / global : (double)scale * global;
-    w->n.n.inexact += (double)(float)both != both;
-    return (float)both;
 }
 
 /* One scale into the type of the output; false when that does not hold it exactly. */

@@ -206,6 +206,8 @@ static struct matrix out_matrix(const struct op *op, unsigned k, const struct ou
         return output_matrix(o);
     struct matrix m = view_matrix(&op->coded);
     m.cols = view_row_bytes(&op->coded, m.cols) / row_bytes(o->t.dtype, 1);
+    if (op->coded.packing == PACK_ROWS)
+        m.rows /= 2;
     return m;
 }
 

@@ -23,10 +23,13 @@ struct run_options {
 int run_plan(struct plan *p, struct sink *sink, const size_t *slot, const struct run_options *opt,
              uint8_t (*digest)[32], struct err *e) MUST_USE;
 
-/* SHA-256 of the logical row-major bytes of every tensor (random sources), in parallel. */
+/* SHA-256 of the logical row-major bytes of every tensor (random sources), in parallel. Of one of I4, which only packed
+ * files have: of the bytes in which a checkpoint has it, two rows in each (ascend-v1). */
 int run_digest(struct model *m, unsigned threads, uint8_t (*digest)[32], struct err *e) MUST_USE;
 /* Of the sink's slots. */
 int run_sink_digest(struct sink *s, unsigned threads, const bool *known, uint8_t (*digest)[32], struct err *e) MUST_USE;
+/* More of them: whole rows of t, from an even one on. */
+void digest_rows(struct sha256 *h, const struct tensor *t, const uint8_t *row, size_t rows);
 /* The order-independent digest of a model: SHA-256 over the sorted lines
  * "SHA256  NAME DTYPE [SHAPE]\n", one per tensor (for which used[i] is true, unless used is NULL). */
 int model_digest(const struct model *m, const uint8_t (*digest)[32], const bool *used, uint8_t out[32],

@@ -1,5 +1,7 @@
 #include "quantizers/split.h"
 
+#include "formats/derived.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,6 +160,11 @@ static int cut_axis(struct model *m, struct tensor *t, unsigned axis, uint64_t p
     bool leading = true; /* the part lies in one piece */
     for (unsigned k = 0; k < axis; k++)
         leading &= t->dim[k] == 1;
+    if (t->derived && !(t->dim[axis] % parts)) {
+        s->start[axis] += start;
+        t->slice = s;
+        return derived_cut(m, t, axis, start, part, e);
+    }
     if (t->dim[axis] % parts || t->stored || t->derived || (after % per && per > 1))
         return err_set(e, ERR_INPUT, "%s: tensor '%s' cannot be cut into %llu parts where it lies", m->path, t->name,
                        (unsigned long long)parts);

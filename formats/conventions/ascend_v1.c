@@ -8,7 +8,9 @@
  *     W8A8_DYNAMIC      I8      [N, K]  F32 [N, 1] or [N, K/g] zeros
  *     W8A16             I8      [N, K]  F32 [N, 1] or [N, K/g] F32, what stands for zero
  *     W4A4_DYNAMIC      I8      [N, K]  the same: codes of 4 bits, one in a byte
- *     W4A8_DYNAMIC      I8 [N/2, K]     F32 [N, 1]             zeros; two rows in a byte, the even one in its low half
+ *     W4A8_DYNAMIC      I8 [N/2, K]     F32 [N, 1]             zeros; two rows in a byte, the even one in its low half;
+ *                                       X.scale_bias F32 [N, 1], or [N, 16] for a down projection: 8 * sum of w, of each
+ *                                       of 16 parts of a row, which tensor parallel ranks share out
  *     W8A8              I8      [N, K]  X.deq_scale [N] = X.input_scale * scale, F32 or the bits of it in I64;
  *                                       X.input_offset, X.quant_bias I32 [N]
  *     W8A8_MIX          both
@@ -21,6 +23,7 @@
  * vllm-project/vllm-ascend vllm_ascend/quantization/methods. */
 #include "formats/conventions/parts.h"
 #include "formats/derived.h"
+#include "formats/target.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -40,6 +43,7 @@ static const struct row {
     enum dtype scale;        /* as written */
     int group_size;
     bool offset, packed, written;
+    bool rows;               /* two rows in a byte, of experts only */
     bool point;              /* offsets may be other than zero */
 } rows[] = {
     {"W8A16", "int8-channel", ACTIVATION_NONE, DT_F32, 0, .offset = true, .written = true, .point = true},
@@ -49,7 +53,7 @@ static const struct row {
     {"WFP8AFP8_DYNAMIC", "fp8-channel", ACTIVATION_DYNAMIC, DT_F32, 0, .offset = true, .written = true},
     {"W8A8FP8_DYNAMIC", "fp8-channel", ACTIVATION_DYNAMIC, DT_F32, 0, .written = false},
     {"W8A8_MXFP8", "mxfp8", ACTIVATION_DYNAMIC, DT_U8, 32, .written = true},
-    {"W4A8_DYNAMIC", "int4-channel", ACTIVATION_DYNAMIC, DT_F32, 0, .written = false},
+    {"W4A8_DYNAMIC", "int4-channel", ACTIVATION_DYNAMIC, DT_F32, 0, .offset = true, .written = true, .rows = true},
     {"W4A16_MXFP4", "mxfp4", ACTIVATION_NONE, DT_U8, 32, .packed = true},
     {"W4A8_MXFP", "mxfp4", ACTIVATION_DYNAMIC, DT_U8, 32, .packed = true, .written = true},
     {"W4A4_DYNAMIC", "int8-channel", ACTIVATION_DYNAMIC, DT_F32, 0, .point = true},
@@ -293,6 +297,24 @@ static bool accepts(const struct scheme *s, enum activation a)
     return find_row(s, a) != NULL;
 }
 
+/* vllm_ascend/quantization/methods/w4a8.py: w13_scale_bias [E, 2I, 1], w2_scale_bias [E, H, 16 / TP]. */
+static uint64_t bias_parts(const char *name)
+{
+    return ends_with(name, ".down_proj.weight") || ends_with(name, ".w2.weight") ? 16 : 1;
+}
+
+static int rows_fit(const struct weight *w, struct err *e)
+{
+    const uint64_t cols = w->dim[w->rank - 1];
+    if (w->rank != 2 || tensor_role(w->name) != ROLE_EXPERT)
+        return err_set(e, ERR_USAGE, "tensor '%s' is no expert's matrix, and int4-channel in ascend-v1, its " W4A8 ", is for "
+                       "those (a rule can make it int8-channel)", w->name);
+    if (cols % bias_parts(w->name))
+        return err_set(e, ERR_INPUT, "tensor '%s' has %llu columns, and .scale_bias of " W4A8 " has 16 equal parts of them",
+                       w->name, (unsigned long long)cols);
+    return 0;
+}
+
 static int outputs(const struct weight *w, struct arena *mem, struct out_tensor out[OUT_PARTS], size_t *n,
                    struct err *e)
 {
@@ -308,8 +330,14 @@ static int outputs(const struct weight *w, struct arena *mem, struct out_tensor 
             || put_part(&o, PART_AUX, ".input_offset", DT_F32, 1, &one)
             || put_part(&o, PART_AUX, ".quant_bias", DT_I32, 1, &w->dim[w->rank - 2])
             || put_part(&o, PART_AUX, ".deq_scale", DT_F32, 1, &w->dim[w->rank - 2]) ? -1 : 0;
-    if ((row->packed ? put_weight(&o, NULL, PACK_BYTES, DT_U8) : put_weight(&o, NULL, PACK_PLAIN, w->scheme->elem))
+    if (row->rows && rows_fit(w, e))
+        return -1;
+    if ((row->packed ? put_weight(&o, NULL, PACK_BYTES, DT_U8)
+         : row->rows ? put_weight(&o, NULL, PACK_ROWS, DT_I8) : put_weight(&o, NULL, PACK_PLAIN, w->scheme->elem))
         || put_scale(&o, suffixes[0], row->scale))
+        return -1;
+    const uint64_t bias[2] = {w->dim[w->rank - 2], bias_parts(w->name)};
+    if (row->rows && put_part(&o, PART_BIAS, ".scale_bias", DT_F32, 2, bias))
         return -1;
     /* Loaders want it, even though symmetric weights have none. */
     return row->offset ? put_part(&o, PART_ZERO, "_offset", row->scale, out[1].rank, out[1].dim) : 0;

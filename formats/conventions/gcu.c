@@ -6,8 +6,8 @@
  *
  * The server divides inputs by in_scales, rounds them to INT8, and multiplies
  * what comes out by out_scales.  One in_scales per column, which folds smoothing
- * in, is not read.  quantize_config.json names the method and what is not
- * quantized.
+ * in, is not read.  quantize_config.json names the method and, under "ignore",
+ * what is not quantized: releases before that key was read quantize all.
  *
  * Source: EnflameTechnology/vllm-gcu vllm_gcu/kernels/quantization/w8a8.py. */
 #include "formats/conventions/parts.h"

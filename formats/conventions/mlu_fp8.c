@@ -4,6 +4,9 @@
  *     X.weight         F8_E4M3 [N, K]
  *     X.weight_scale   F32     [N]
  *
+ * `fmt` is there for other readers of "fp8"; this one does not look at it.  The
+ * DeepSeek class of vllm-mlu refuses FP8 of any kind.
+ *
  * Source: Cambricon/vllm-mlu vllm_mlu/model_executor/layers/quantization/fp8.py. */
 #include "formats/conventions/parts.h"
 

@@ -321,6 +321,12 @@ int put_weight(struct outputs *o, const char *suffix, enum packing p, enum dtype
                        w->name, (unsigned long long)*last);
     if (bytes)
         *last /= 2;
+    uint64_t *rows = &t->dim[t->rank - 2];
+    if (p == PACK_ROWS && *rows % 2)
+        return err_set(o->e, ERR_INPUT, "tensor '%s' has %llu rows, an odd number, and codes of two rows go into a byte",
+                       w->name, (unsigned long long)*rows);
+    if (p == PACK_ROWS)
+        *rows /= 2;
     return 0;
 }
 

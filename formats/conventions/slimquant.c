@@ -4,6 +4,9 @@
  *     of an expert:   I8 [N, K/2], the even column in the HIGH half; its scale is a
  *     sixteenth, since the kernel takes a half as the upper four bits of an INT8
  *
+ * The server reads the name of the method and nothing else, and takes every linear
+ * layer of its own as quantized: modules_to_not_convert is for readers like this one.
+ *
  * Sources: HYGON-AI/sglang-das python/sglang/srt/layers/quantization/
  * slimquant_w4a8.py and w4a8_utils.py, HYGON-AI/one-click-quant. */
 #include "formats/conventions/parts.h"

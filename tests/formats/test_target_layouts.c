@@ -198,6 +198,10 @@ static const struct {
 } forms[] = {
     {"ascend-910b", "int8-nz", BOTH, nz_of_transposed, plain},
     {"ascend-910b", "int8-static", BOTH, nz_of_transposed, plain},
+    {"ascend-910b", "w4a8", DENSE, nz_of_transposed, plain},
+    {"ascend-910b", "w4a8", EXPERT, nz_int4_of_transposed, plain},
+    {"ascend-910c", "w4a8", DENSE, nz_of_transposed, plain},
+    {"ascend-910c", "w4a8", EXPERT, nz_int4_of_transposed, plain},
     {"ascend-910c", "int8-nz", BOTH, nz_of_transposed, plain},
     {"ascend-910c", "int8-static", BOTH, nz_of_transposed, plain},
     {"ascend-950", "mx", DENSE, transposed, ascend_pairs},

@@ -5,6 +5,7 @@
 #include "tests/mk.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -163,6 +164,54 @@ Test(ascend, two_rows_in_a_byte)
     in = image("W4A8_DYNAMIC", 0, t, 5, "");
     cr_assert_eq(run(&in, NULL, NULL, -1, false, &out, &e), -1);
     cr_assert(strstr(e.msg, "second scale"), "%s", e.msg);
+    buf_free(&in);
+}
+
+/* What has no place in it: an odd row, a weight that is no expert's, columns that do not divide into the 16 sums. */
+Test(ascend, two_rows_of_experts)
+{
+    static const struct {
+        const char *name, *shape, *says;
+        size_t rows, cols;
+    } bad[] = {{"m.experts.0.up_proj.weight", "[3,64]", "3 rows, an odd number", 3, 64},
+               {"m.up_proj.weight", "[4,64]", "no expert's matrix", 4, 64},
+               {"m.experts.0.down_proj.weight", "[4,24]", "24 columns", 4, 24},
+               {"m.experts.weight", "[2,2,64]", "no expert's matrix", 4, 64}};
+    static float w[256];
+    struct buf out;
+    struct err e;
+    for (size_t i = 0; i < 256; i++)
+        w[i] = (float)i / 3 - 40;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const struct mk_tensor t = {bad[i].name, "F32", bad[i].shape, w, bad[i].rows * bad[i].cols * 4};
+        struct buf in = mk_safetensors(&t, 1, NULL);
+        cr_assert_eq(run(&in, "int4-channel", NULL, -1, false, &out, &e), -1);
+        cr_assert(strstr(e.msg, bad[i].says) && strstr(e.msg, bad[i].name), "%s", e.msg);
+        buf_free(&in);
+    }
+    const struct mk_tensor t = {"m.experts.0.down_proj.weight", "F32", "[6,32]", w, 6 * 32 * 4};
+    struct buf in = mk_safetensors(&t, 1, NULL);
+    for (int stream = 0; stream < 2; stream++) {
+        size_t n;
+        cr_assert_eq(run(&in, "int4-channel", NULL, -1, stream, &out, &e), 0, "%s", e.msg);
+        float s[6], bias[6 * 16];
+        const uint8_t *code = flow_tensor(&out, "m.experts.0.down_proj.weight", &n);
+        cr_assert_eq(n, 3 * 32);
+        memcpy(s, flow_tensor(&out, "m.experts.0.down_proj.weight_scale", &n), sizeof s);
+        memcpy(bias, flow_tensor(&out, "m.experts.0.down_proj.scale_bias", &n), sizeof bias);
+        cr_assert_eq(n, sizeof bias);
+        for (int r = 0; r < 6; r++)
+            for (int p = 0; p < 16; p++) {
+                double sum = 0;
+                for (int c = 2 * p; c < 2 * p + 2; c++) {
+                    const int q4 = ((code[r / 2 * 32 + c] >> 4 * (r % 2) & 15) ^ 8) - 8;
+                    cr_assert(fabs(q4 * (double)s[r] - (double)w[r * 32 + c]) <= 0.5001 * (double)s[r], "[%d,%d]", r, c);
+                    sum += q4;
+                }
+                cr_assert_eq(bias[r * 16 + p], (float)(8 * sum * (double)s[r]));
+            }
+        buf_free(&out);
+    }
     buf_free(&in);
 }
 

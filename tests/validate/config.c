@@ -184,7 +184,7 @@ static void modelopt(const struct model *m, const struct found *f)
 }
 
 /* msmodelslim docs ascendv1.md, vllm_ascend/quantization/modelslim_config.py */
-static void ascend(const struct model *m, const struct found *f)
+static void ascend_as(const char *convention, const struct model *m, const struct found *f)
 {
     json_t *d = side_file(m, "quant_model_description.json"), *x;
     const char *key;
@@ -203,15 +203,15 @@ static void ascend(const struct model *m, const struct found *f)
         number("description", d, "group_size", 32);
     for (size_t i = 0; i < m->n; i++) {
         const char *said = text(d, m->t[i].name);
-        const struct rule *r = m->t[i].rank >= 2 ? rule_of("ascend-v1", &m->t[i]) : NULL;
+        const struct rule *r = m->t[i].rank >= 2 ? rule_of(convention, &m->t[i]) : NULL;
         char weight[NAME];
-        for (int p = 0; !r && p < 2; p++) { /* scale and offset have the type of their weight */
-            static const char *const end[] = {"_scale", "_offset"};
+        for (int p = 0; !r && p < 3; p++) { /* scale, offset and bias have the type of their weight */
+            static const char *const end[] = {".weight_scale", ".weight_offset", ".scale_bias"};
             const size_t n = strlen(m->t[i].name), k = strlen(end[p]);
             if (n > k && !strcmp(m->t[i].name + n - k, end[p])) {
-                snprintf(weight, NAME, "%.*s", (int)(n - k), m->t[i].name);
+                snprintf(weight, NAME, "%.*s.weight", (int)(n - k), m->t[i].name);
                 const struct tensor *w = find(m, weight);
-                r = w ? rule_of("ascend-v1", w) : NULL;
+                r = w ? rule_of(convention, w) : NULL;
             }
         }
         if (strcmp(said, r ? r->kind : "FLOAT"))
@@ -220,6 +220,17 @@ static void ascend(const struct model *m, const struct found *f)
     json_object_foreach(d, key, x)
         if (strchr(key, '.') && json_is_string(x) && !find(m, key))
             say("description: %s is in no file", key);
+    json_decref(d);
+}
+
+static void ascend(const struct model *m, const struct found *f) { ascend_as("ascend-v1", m, f); }
+
+/* w4a8.py: per channel is what it calls a group_size of 0, and version 1.0.0 the packing of two rows. */
+static void ascend_w4a8(const struct model *m, const struct found *f)
+{
+    json_t *d = side_file(m, "quant_model_description.json");
+    ascend_as("ascend-v1:w4a8", m, f);
+    number("description", d, "group_size", 0);
     json_decref(d);
 }
 
@@ -311,7 +322,8 @@ static const struct {
     const char *name;
     void (*check)(const struct model *m, const struct found *f);
 } checks[] = {{"deepseek", deepseek}, {"compressed-tensors", ct_any}, {"compressed-tensors:mxfp8", ct_mxfp8},
-              {"compressed-tensors:int4", ct_int4}, {"modelopt", modelopt}, {"ascend-v1", ascend}, {"mlu-fp8", mlu_fp8},
+              {"compressed-tensors:int4", ct_int4}, {"modelopt", modelopt}, {"ascend-v1", ascend},
+              {"ascend-v1:w4a8", ascend_w4a8}, {"mlu-fp8", mlu_fp8},
               {"mlu-smoothquant", mlu_smoothquant}, {"gcu-w8a8", gcu}, {"slimquant-w4a8", slimquant}, {"tim-vx", tim_vx}};
 
 bool check_config(const char *convention, const struct model *m, const struct found *f)

@@ -14,6 +14,10 @@ const struct rule rules[] = {
     {"modelopt", "mxfp8", ".weight", " F8_E4M3 ", 1, false, false, {{"_scale", " U8 ", GROUPS_32, false}}},
     {"ascend-v1", "W8A8_DYNAMIC", ".weight", " I8 ", 1, false, false,
      {{"_scale", " F32 BF16 ", ROWS_1, false}, {"_offset", " F32 BF16 ", ROWS_1, false}}},
+    {"ascend-v1:w4a8", "W4A8_DYNAMIC", ".weight", " I8 ", 1, true, false, /* vllm_ascend quantization/methods/w4a8.py */
+     {{"_scale", " F32 BF16 ", PAIRS_1, false}, {"_offset", " F32 BF16 ", PAIRS_1, false}, {".scale_bias", " F32 ", BIAS, false}}},
+    {"ascend-v1:w4a8", "W8A8_DYNAMIC", ".weight", " I8 ", 1, false, true,
+     {{"_scale", " F32 BF16 ", ROWS_1, false}, {"_offset", " F32 BF16 ", ROWS_1, false}}},
     {"ascend-v1", "W8A8_MXFP8", ".weight", " F8_E4M3 ", 1, false, false, {{"_scale", " U8 ", GROUPS_32, false}}},
     {"ascend-v1", "W4A8_MXFP", ".weight", " U8 ", 2, false, false, {{"_scale", " U8 ", GROUPS_32, false}}},
     {"mlu-fp8", "per_channel", ".weight", " F8_E4M3 ", 1, false, false, {{"_scale", " F32 ", ROWS, false}}},

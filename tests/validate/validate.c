@@ -32,6 +32,8 @@ static bool has_shape(const struct tensor *t, enum shape s, const struct tensor 
     case ROWS: return t->rank == lead + 1 && last == n;
     case COLS: return t->rank == 1 && last == k;
     case ROWS_1: return t->rank == lead + 2 && before == n && last == 1;
+    case PAIRS_1: return t->rank == lead + 2 && before == 2 * n && last == 1; /* two rows in a byte */
+    case BIAS: return t->rank == lead + 2 && before == 2 * n && last == (strstr(w->name, ".down_proj.") ? 16 : 1);
     case BLOCKS: return t->rank == lead + 2 && before == up(n, 128) && last == up(k, 128);
     case GROUPS_32: return t->rank == lead + 2 && before == n && last == up(k, 32) && k % 32 == 0;
     case GROUPS_16: return t->rank == lead + 2 && before == n && last == up(k, 16) && k % 16 == 0;

@@ -100,6 +100,53 @@ same want got
 octavo unpack -q h.octp -o back6.safetensors
 same_digest h.safetensors back6.safetensors
 
+# ---- two rows in a byte (Ascend W4A8), to FRACTAL_NZ of the transposed weight ----
+# Bytes are made from the same codes, which Hygon's checkpoint has by columns; and the sums of codes beside them.
+octavo quantize -q m --target ascend-910b --form w4a8 -o a.safetensors
+octavo pack -q a.safetensors --target ascend-910b --form w4a8 -o a.octp
+awk -v N=128 -v K=256 '{ x[2 * NR - 2] = int($1 / 16); x[2 * NR - 1] = $1 % 16 }
+    END { for (n = 0; n < N; n += 2) for (k = 0; k < K; k++) print x[n * K + k] + 16 * x[(n + 1) * K + k] }' plain >want
+bytes_of a.safetensors "$w" | numbers u1 1 >pairs
+same want pairs
+awk -v N=128 -v K=256 '{ n = 2 * int((NR - 1) / K); k = (NR - 1) % K
+        y[int(n / 64) * K * 32 + k * 32 + n % 64 / 2] = $1 }
+    END { for (i = 0; i < N * K / 2; i++) print y[i] }' pairs >want
+packed_of a.octp "$w" | numbers u1 1 >got
+[ "$(sort -u got | wc -l)" -gt 16 ] || fail "codes of $w are all alike"
+same want got
+for row in gate_proj:128:256:1 down_proj:256:128:16; do
+    IFS=: read -r part rows cols parts <<-.
+	$row
+	.
+    w=model.layers.1.mlp.experts.0.$part
+    bytes_of a.safetensors "$w.weight_scale" | od -An -v -tf4 -w4 >scale
+    bytes_of a.safetensors "$w.scale_bias" | od -An -v -tf4 -w4 >bias
+    bytes_of a.safetensors "$w.weight" | numbers u1 1 | awk -v N=$rows -v K=$cols -v P=$parts '
+        function code(x) { return x < 8 ? x : x - 16 }
+        { n = 2 * int((NR - 1) / K); p = int((NR - 1) % K / (K / P))
+          sum[n * P + p] += code($1 % 16); sum[(n + 1) * P + p] += code(int($1 / 16)) }
+        END { for (i = 0; i < N * P; i++) print sum[i] + 0 }' >sums
+    [ "$(wc -l <bias)" -eq $((rows * parts)) ] || fail "$w.scale_bias: $parts for each of $rows rows"
+    awk -v P=$parts -v i=0 'FILENAME == "scale" { s[n++] = $1; next } FILENAME == "sums" { c[m++] = $1; next }
+        { want = 8 * s[int(i / P)] * c[i]; d = want - $1; i++; t = (want < 0 ? -want : want) * 2e-6
+          if (d > t || -d > t) exit 1 }' scale sums bias || fail "$w.scale_bias is 8 * scale * sum"
+done
+octavo unpack -q a.octp -o back7.safetensors
+same_digest a.safetensors back7.safetensors
+# From codes that are there already: the same bytes.
+echo 'model.layers.*.experts.* ?= int4-channel' >experts
+octavo quantize -q h.safetensors --scheme int8-channel --rules experts --convention ascend-v1 -o again.safetensors
+for part in weight weight_scale weight_offset scale_bias; do
+    bytes_of a.safetensors "$w.$part" >want
+    bytes_of again.safetensors "$w.$part" >got
+    same want got
+done
+octavo quantize -q m --target ascend-910b --form w4a8 -o adir
+octavo pack -q adir --target ascend-910b --form w4a8 --tp 2 --rank all -o ranks
+octavo unpack -q ranks -o whole
+same_digest adir whole
+[ "$(octavo ls ranks/rank-01-of-2.octp | awk '/layers.1.mlp.experts.0.down_proj.scale_bias/ { print $3 }')" = "[256,8]" ] || fail "half of the sums"
+
 # ---- computed beside the scales ----------------------------------------------------
 octavo quantize -q "$MODEL" --target kunlunxin-p800 -o int8
 octavo quantize -q "$MODEL" --target ascend-910b -o ascend

@@ -144,6 +144,17 @@ for t in "ascend-950 mx F8_E4M3 $d.weight_scale U8 256,16 16,256 256,512" "ascen
     end
 done
 
+begin ascend-v1:w4a8 --target ascend-910b --form w4a8
+f=$(cd q && ls *.safetensors)
+e=model.layers.1.mlp.experts.3.up_proj
+parts $d.weight I8 256,512 $d.weight_scale F32 256,1 1,256
+parts $e.weight I8 64,256 $e.weight_scale F32 128,1 1,128
+broken $c $f "there is no $e.scale_bias" "s/\"$e.scale_bias\"/\"$e.scale_bia~\"/"
+broken $c $f "experts.3.down_proj.scale_bias: its shape" "s/\(experts.3.down_proj.scale_bias\":{[^}]*\"shape\":\)\[256,16\]/\1[16,256]/"
+broken $c quant_model_description.json group_size 's/"group_size": 0/"group_size": 256/'
+broken $c quant_model_description.json "$e.scale_bias is" "s/\(\"$e.scale_bias\": \"\)[A-Z0-9_]*/\1FLOAT/"
+end
+
 begin mlu-fp8 --scheme fp8-channel --convention mlu-fp8
 parts $d.weight F8_E4M3 256,512 $d.weight_scale F32 256 128
 lists config.json
