@@ -73,6 +73,8 @@ $(O)/mini: $(MINI_OBJ)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -o $@
 $(O)/validate: $(VALIDATE_OBJ)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -ljansson -o $@
+$(O)/logits: $(O)/tests/clients/logits.o $(O)/liboctavo.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 $(O)/bench-%: $(O)/tests/bench/%.o $(O)/liboctavo.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
@@ -127,7 +129,7 @@ asan: check-packages
 
 # Client libraries from PyPI open what Octavo writes; needs Python and the network.
 check-clients: deps
-	@$(MAKE) --no-print-directory -s $(O)/octavo
+	@$(MAKE) --no-print-directory -s $(O)/octavo $(O)/logits
 	@OCTAVO=$(CURDIR)/$(O)/octavo sh tests/clients/run.sh
 
 # Products on an NVIDIA GPU with packed files; skips where there is none. gpu-files makes what it
@@ -153,7 +155,7 @@ check-lists: $(O)/octavo
 	@OCTAVO=$(O)/octavo sh tests/check-lists.sh
 # Each header compiles alone.
 check-hdr:
-	@for h in formats/*.h quantizers/*.h calibrate/*.h cli/*.h; do \
+	@for h in formats/*.h quantizers/*.h calibrate/*.h calibrate/forward/*.h cli/*.h; do \
 	  $(CC) $(CPPFLAGS) -std=c11 -Wall -Wextra -Wno-psabi -fsyntax-only -x c $$h || exit 1; done
 check-man:
 	@mandoc -Tlint -Wwarning man/*.[157]

@@ -157,7 +157,7 @@ done
 
 # ---- tests -----------------------------------------------------------------------
 if command -v make >/dev/null 2>&1; then
-    built=$(make -s --no-print-directory --eval='octavo-print-tests:;@echo $(TEST_SRC) tests/prove.c $(wildcard tests/bench/*.c tests/validate/*.c tests/gpu/*.c)' octavo-print-tests)
+    built=$(make -s --no-print-directory --eval='octavo-print-tests:;@echo $(TEST_SRC) tests/prove.c $(wildcard tests/bench/*.c tests/validate/*.c tests/gpu/*.c tests/clients/*.c)' octavo-print-tests)
     for f in tests/gpu/*.c; do
         grep -qF "$f" tests/gpu/run.sh || say "tests/gpu/run.sh does not compile $f"
     done

@@ -1,0 +1,191 @@
+/* What a model is: config.json, or the keys of a GGUF that say the same. */
+#include "calibrate/forward/parts.h"
+
+#include "formats/config_json.h"
+#include "formats/config_keys.h"
+#include "formats/conventions/parts.h"
+
+#include <math.h>
+#include <string.h>
+
+struct reading {
+    struct net *n;
+    const json_t *config;            /* of the text model */
+    struct err *e;
+};
+
+static int whole(struct reading *r, const char *key, uint64_t otherwise, uint64_t *out)
+{
+    const json_t *x = json_object_get(r->config, key);
+    const json_int_t v = json_integer_value(x);
+    *out = otherwise;
+    if (!x || json_is_null(x))
+        return otherwise != UINT64_MAX ? 0 : err_set(r->e, ERR_INPUT, "%s: config.json has no '%s'", r->n->w.m->path, key);
+    if (!json_is_integer(x) || v < 0 || v > 1 << 30)
+        return err_set(r->e, ERR_INPUT, "%s: config.json: '%s' is no size", r->n->w.m->path, key);
+    *out = (uint64_t)v;
+    return 0;
+}
+
+/* The first of two names that is there. */
+static int either(struct reading *r, const char *a, const char *b, uint64_t *out)
+{
+    return whole(r, json_object_get(r->config, a) ? a : b, UINT64_MAX, out);
+}
+
+static double real(const json_t *o, const char *key, double otherwise)
+{
+    const json_t *x = json_object_get(o, key);
+    return json_is_number(x) ? json_number_value(x) : otherwise;
+}
+
+static bool yes(const json_t *o, const char *key) { return json_is_true(json_object_get(o, key)); }
+
+/* Architectures, by model_type. */
+enum family { KIND_LLAMA, KIND_MIXTRAL, KIND_QWEN_MOE, KIND_DEEPSEEK2, KIND_DEEPSEEK3 };
+static const struct {
+    const char *type;
+    enum family kind;
+} kinds[] = {{"llama", KIND_LLAMA},       {"mistral", KIND_LLAMA},        {"qwen2", KIND_LLAMA},           {"qwen3", KIND_LLAMA},
+             {"mixtral", KIND_MIXTRAL},   {"qwen3_moe", KIND_QWEN_MOE},   {"deepseek_v2", KIND_DEEPSEEK2}, {"deepseek_v3", KIND_DEEPSEEK3}};
+
+static int read_window(struct reading *r)
+{
+    struct net *n = r->n;
+    if (whole(r, "sliding_window", 0, &n->window))
+        return -1;
+    if (!strncmp(n->type, "qwen", 4)) { /* configuration_qwen2.py */
+        if (!yes(r->config, "use_sliding_window"))
+            n->window = 0;
+        return whole(r, "max_window_layers", 0, &n->window_from);
+    }
+    n->window = strcmp(n->type, "mistral") && strcmp(n->type, "mixtral") ? 0 : n->window;
+    return 0;
+}
+
+static int read_mla(struct reading *r)
+{
+    struct net *n = r->n;
+    struct mla *m = &n->mla;
+    if (whole(r, "kv_lora_rank", UINT64_MAX, &m->kv_rank) || whole(r, "q_lora_rank", 0, &m->q_rank)
+        || whole(r, "qk_nope_head_dim", UINT64_MAX, &m->nope) || whole(r, "qk_rope_head_dim", UINT64_MAX, &m->rope)
+        || whole(r, "v_head_dim", UINT64_MAX, &m->v))
+        return -1;
+    n->head = m->nope + m->rope;
+    return m->kv_rank && m->rope && m->v ? 0 : err_set(r->e, ERR_INPUT, "%s: config.json: a size of MLA is 0", n->w.m->path);
+}
+
+static int read_moe(struct reading *r, enum family kind)
+{
+    struct moe *m = &r->n->moe;
+    uint64_t shared;
+    *m = (struct moe){.step = 1, .scale = 1, .block = "mlp", .gate = "gate_proj", .up = "up_proj", .down = "down_proj"};
+    if (whole(r, "num_experts_per_tok", UINT64_MAX, &m->top))
+        return -1;
+    if (kind == KIND_MIXTRAL) {
+        m->block = "block_sparse_moe";
+        m->gate = "w1";
+        m->up = "w3";
+        m->down = "w2";
+        m->norm = true;
+        m->ffn = r->n->ffn;
+        return either(r, "num_local_experts", "num_experts", &m->experts);
+    }
+    m->norm = yes(r->config, "norm_topk_prob");
+    if (whole(r, "moe_intermediate_size", UINT64_MAX, &m->ffn))
+        return -1;
+    if (kind == KIND_QWEN_MOE)
+        return either(r, "num_experts", "num_local_experts", &m->experts) || whole(r, "decoder_sparse_step", 1, &m->step) ? -1 : 0;
+    if (either(r, "n_routed_experts", "num_local_experts", &m->experts) || whole(r, "n_shared_experts", 0, &shared)
+        || whole(r, "first_k_dense_replace", 0, &m->dense_first) || whole(r, "moe_layer_freq", 1, &m->step)
+        || whole(r, "n_group", 1, &m->groups) || whole(r, "topk_group", 1, &m->top_groups))
+        return -1;
+    if (!m->groups || m->experts % m->groups || m->groups > 256 || m->top_groups > m->groups)
+        return err_set(r->e, ERR_INPUT, "%s: config.json: %llu experts in %llu groups", r->n->w.m->path, (unsigned long long)m->experts,
+                       (unsigned long long)m->groups);
+    if (kind == KIND_DEEPSEEK2 && m->norm)
+        return err_set(r->e, ERR_INPUT, "%s: config.json: norm_topk_prob is not known of deepseek_v2", r->n->w.m->path);
+    m->shared = shared * m->ffn;
+    m->scale = real(r->config, "routed_scaling_factor", 1);
+    m->sigmoid = kind == KIND_DEEPSEEK3;
+    m->best_pairs = m->bias = m->sigmoid;
+    const char *how = config_string(r->config, "topk_method");
+    if (kind == KIND_DEEPSEEK2 && strcmp(how, "group_limited_greedy"))
+        m->groups = m->top_groups = 1;
+    return 0;
+}
+
+static int read_config(struct reading *r)
+{
+    struct net *n = r->n;
+    const json_t *c = r->config;
+    const char *type = config_string(c, "model_type");
+    size_t k = 0;
+    while (k < sizeof kinds / sizeof *kinds && strcmp(kinds[k].type, type))
+        k++;
+    if (k == sizeof kinds / sizeof *kinds)
+        return err_set(r->e, ERR_INPUT, "%s: there is no forward pass for model_type '%s' (llama, mistral, qwen2, qwen3, mixtral, "
+                       "qwen3_moe, deepseek_v2, deepseek_v3 are there)", n->w.m->path, type);
+    const enum family kind = kinds[k].kind;
+    n->type = kinds[k].type;
+    uint64_t head = 0;
+    if (whole(r, "hidden_size", UINT64_MAX, &n->hidden) || whole(r, "num_hidden_layers", UINT64_MAX, &n->layers)
+        || whole(r, "num_attention_heads", UINT64_MAX, &n->heads) || whole(r, "num_key_value_heads", n->heads, &n->kv_heads)
+        || whole(r, "intermediate_size", UINT64_MAX, &n->ffn) || whole(r, "vocab_size", UINT64_MAX, &n->vocab)
+        || whole(r, "head_dim", 0, &head) || read_window(r))
+        return -1;
+    if (!n->hidden || !n->heads || !n->kv_heads || n->heads % n->kv_heads || !n->ffn || !n->vocab)
+        return err_set(r->e, ERR_INPUT, "%s: config.json: %llu heads, %llu of keys, hidden size %llu are no model", n->w.m->path,
+                       (unsigned long long)n->heads, (unsigned long long)n->kv_heads, (unsigned long long)n->hidden);
+    const char *act = config_string(c, "hidden_act");
+    if (*act && strcmp(act, "silu"))
+        return err_set(r->e, ERR_INPUT, "%s: config.json: hidden_act '%s' is not known here, only silu", n->w.m->path, act);
+    const bool latent = kind == KIND_DEEPSEEK2 || kind == KIND_DEEPSEEK3;
+    n->head = head ? head : n->hidden / n->heads;
+    if (latent ? read_mla(r) : n->head % 2 ? err_set(r->e, ERR_INPUT, "%s: heads of %llu, an odd number", n->w.m->path, (unsigned long long)n->head) : 0)
+        return -1;
+    n->eps = real(c, "rms_norm_eps", 1e-6);
+    n->tied = yes(c, "tie_word_embeddings") || !weights_have(&n->w, "lm_head.weight");
+    if (kind != KIND_LLAMA && read_moe(r, kind))
+        return -1;
+    if (kind != KIND_LLAMA && (!n->moe.top || n->moe.top > n->moe.experts || !n->moe.ffn || !n->moe.step))
+        return err_set(r->e, ERR_INPUT, "%s: config.json: the best %llu of %llu experts", n->w.m->path, (unsigned long long)n->moe.top,
+                       (unsigned long long)n->moe.experts);
+    if (json_array_size(json_object_get(c, "mlp_only_layers")))
+        return err_set(r->e, ERR_INPUT, "%s: config.json: mlp_only_layers is not known here", n->w.m->path);
+    if (rope_read(&n->rope, c, latent ? n->mla.rope : n->head, &n->mem, r->e))
+        return -1;
+    n->rope.pairs = latent;
+    n->softmax = 1 / sqrt((double)n->head) * (latent ? rope_softmax(c) : 1);
+    return 0;
+}
+
+int net_open(struct net *n, struct model *m, unsigned threads, struct err *e)
+{
+    *n = (struct net){0};
+    if (weights_open(&n->w, m, threads, e))
+        return -1;
+    const char *text = m->config, *why = NULL;
+    if (m->container == CONTAINER_GGUF && config_from_keys(m, "float32", &text, &why, e))
+        return -1;
+    if (!text)
+        return err_set(e, ERR_INPUT, "%s: %s", m->path, why ? why : "there is no config.json, which says how its layers go together");
+    json_t *root = config_parse(text, "config.json", e);
+    if (!root)
+        return -1;
+    const json_t *inner = json_object_get(root, "text_config");
+    struct reading r = {n, json_is_object(inner) ? inner : root, e};
+    const int bad = read_config(&r);
+    json_decref(root);
+    if (bad)
+        net_close(n);
+    return bad ? -1 : 0;
+}
+
+void net_close(struct net *n) { arena_free(&n->mem); }
+
+bool moe_layer(const struct net *n, uint64_t layer)
+{
+    const struct moe *m = &n->moe;
+    return m->experts && layer >= m->dense_first && (n->mla.kv_rank ? layer % m->step == 0 : (layer + 1) % m->step == 0);
+}
