@@ -264,6 +264,8 @@ int map_add(struct map *m, const char *name, size_t index, struct err *e)
     return 0;
 }
 
+const char *map_name(const struct map *m, size_t i) { return m->entry[i].name; }
+
 bool map_find(const struct map *m, const char *name, size_t *index)
 {
     if (!m->cap)

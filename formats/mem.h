@@ -86,6 +86,8 @@ int map_add(struct map *m, const char *name, size_t index, struct err *e) MUST_U
 /* Makes room for n names at once; map_add would do it in steps. */
 int map_reserve(struct map *m, size_t n, struct err *e) MUST_USE;
 bool map_find(const struct map *m, const char *name, size_t *index);
+/* The i-th name that was added, i < m->n. */
+const char *map_name(const struct map *m, size_t i);
 void map_free(struct map *m);
 
 #endif

@@ -144,12 +144,12 @@ int mla_run(struct pass *p, struct err *e)
     const struct mla *m = &n->mla;
     struct weights_of w = {0};
     struct points at = {0};
-    float *memory = mem_alloc(p->most, room_of(n).all * sizeof *memory, e);
-    int r = !memory || open_weights(&w, p, e)
-         || point_add(&at, p, n->hidden, m->q_rank ? "self_attn.q_a_proj" : "self_attn.q_proj", "self_attn.kv_a_proj_with_mqa", NULL, e)
+    float *memory = NULL;
+    int r = point_add(&at, p, n->hidden, m->q_rank ? "self_attn.q_a_proj" : "self_attn.q_proj", "self_attn.kv_a_proj_with_mqa", NULL, e)
          || (m->q_rank && point_add(&at, p, m->q_rank, "self_attn.q_b_proj", NULL, NULL, e))
          || point_add(&at, p, m->kv_rank, "self_attn.kv_b_proj", NULL, NULL, e)
-         || point_add(&at, p, n->heads * m->v, "self_attn.o_proj", NULL, NULL, e) || points_begin(&at, p, e) ? -1 : 0;
+         || point_add(&at, p, n->heads * m->v, "self_attn.o_proj", NULL, NULL, e) || points_begin(&at, p, e)
+         || (!p->list && (!(memory = mem_alloc(p->most, room_of(n).all * sizeof *memory, e)) || open_weights(&w, p, e))) ? -1 : 0;
     for (size_t i = 0; !r && i < p->batches; i++)
         r = one_batch(p, &p->batch[i], &w, &at, memory, e);
     r = points_end(&at, p, r, e);

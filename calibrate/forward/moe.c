@@ -165,11 +165,12 @@ static int route(struct pass *p, struct hidden *sum, struct routing *t, const fl
     snprintf(name[0], sizeof name[0], "%s.gate", x->block);
     snprintf(name[1], sizeof name[1], "%s.shared_experts.gate_proj", x->block);
     snprintf(name[2], sizeof name[2], "%s.shared_experts.up_proj", x->block);
-    int r = !(router = layer_weight(p, name[0], ".weight", x->experts, n->hidden, e))
-         || (x->bias && !(bias = layer_weight(p, name[0], ".e_score_correction_bias", 1, x->experts, e)))
-         || (x->shared && open_three(p, "mlp.shared_experts", x->shared, w, e))
-         || point_add(&at, p, n->hidden, name[0], x->shared ? name[1] : NULL, x->shared ? name[2] : NULL, e)
+    int r = point_add(&at, p, n->hidden, name[0], x->shared ? name[1] : NULL, x->shared ? name[2] : NULL, e)
          || (x->shared && point_add(&at, p, x->shared, "mlp.shared_experts.down_proj", NULL, NULL, e)) || points_begin(&at, p, e) ? -1 : 0;
+    if (!r && !p->list)
+        r = !(router = layer_weight(p, name[0], ".weight", x->experts, n->hidden, e))
+         || (x->bias && !(bias = layer_weight(p, name[0], ".e_score_correction_bias", 1, x->experts, e)))
+         || (x->shared && open_three(p, "mlp.shared_experts", x->shared, w, e)) ? -1 : 0;
     for (size_t i = 0; !r && i < p->batches; i++) {
         const struct batch *b = &p->batch[i];
         if ((r = pass_get(p, b, m->x, e)))
@@ -226,10 +227,10 @@ static int one_expert(struct pass *p, struct hidden *sum, const struct routing *
     for (int i = 0; i < 3; i++)
         snprintf(name[i + 1], sizeof name[1], "%.120s.%s", name[0], part[i]);
     float *w[3] = {NULL};
-    const size_t end = t->first[expert + 1];
-    int r = (t->first[expert] < end && open_three(p, name[0], x->ffn, w, e)) || point_add(&at, p, n->hidden, name[1], name[2], NULL, e)
-         || point_add(&at, p, x->ffn, name[3], NULL, NULL, e) || points_begin(&at, p, e) ? -1 : 0;
-    for (size_t i = t->first[expert], b = 0; !r && i < end;) {
+    const size_t from = p->list ? 0 : t->first[expert], end = p->list ? 0 : t->first[expert + 1];
+    int r = point_add(&at, p, n->hidden, name[1], name[2], NULL, e) || point_add(&at, p, x->ffn, name[3], NULL, NULL, e)
+         || points_begin(&at, p, e) || (from < end && open_three(p, name[0], x->ffn, w, e)) ? -1 : 0;
+    for (size_t i = from, b = 0; !r && i < end;) {
         while (t->token[i] >= p->batch[b].first + p->batch[b].rows)
             b++;
         size_t to = i;
@@ -248,10 +249,20 @@ static int one_expert(struct pass *p, struct hidden *sum, const struct routing *
     return r;
 }
 
+static int list_points(struct pass *p, struct err *e)
+{
+    int r = route(p, NULL, NULL, NULL, NULL, e);
+    for (uint64_t i = 0; !r && i < p->n->moe.experts; i++)
+        r = one_expert(p, NULL, NULL, i, NULL, NULL, e);
+    return r;
+}
+
 int moe_run(struct pass *p, struct err *e)
 {
     const struct net *n = p->n;
     const struct moe *x = &n->moe;
+    if (p->list)
+        return list_points(p, e);
     const uint64_t ffn = max_u64(x->ffn, x->shared);
     struct routing t = {0};
     struct hidden sum = {.fd = -1};

@@ -82,8 +82,6 @@ struct net_options {
     const struct tap *tap;           /* or NULL */
     /* What is done to the inputs of linear layers, as low-precision activations would, or NULL. */
     void (*inputs)(float *x, size_t rows, uint64_t width);
-    void (*progress)(void *ctx, uint64_t layer, uint64_t layers, uint64_t tokens);
-    void *progress_ctx;
     size_t batch;                    /* tokens that are worked on together, at least one sequence; 0: 1024 */
     bool spill;                      /* hidden states in an unlinked temporary file instead of memory */
 };
@@ -93,8 +91,19 @@ struct hidden {
     float *p;                        /* NULL: in fd */
     int fd;
 };
-/* Fills h (hidden_free). ERR_INPUT for a token beyond the vocabulary, and NaN or Inf in hidden states, by layer. */
+/* Makes h (hidden_free) the embeddings of the tokens; ERR_INPUT for a token beyond the vocabulary. */
+int net_embed(struct net *n, const struct sequences *s, const struct net_options *o, struct hidden *h, struct err *e) MUST_USE;
+/* One layer; they must come in order. ERR_INPUT for NaN or Inf in hidden states, by layer. */
+int net_layer(struct net *n, const struct sequences *s, const struct net_options *o, struct hidden *h, uint64_t layer,
+              struct err *e) MUST_USE;
+/* All of it: the embeddings, then layer after layer. */
 int net_run(struct net *n, const struct sequences *s, const struct net_options *o, struct hidden *h, struct err *e) MUST_USE;
+/* Shows the tap the points of a layer, begin and end without rows: nothing is read. */
+int net_list(struct net *n, const struct tap *t, uint64_t layer, struct err *e) MUST_USE;
+/* Room for hidden states, zeroed. */
+int hidden_open(struct hidden *h, uint64_t tokens, uint64_t width, bool spill, struct err *e) MUST_USE;
+int hidden_get(const struct hidden *h, uint64_t first, size_t rows, float *x, struct err *e) MUST_USE;
+int hidden_put(struct hidden *h, uint64_t first, size_t rows, const float *x, struct err *e) MUST_USE;
 void hidden_free(struct hidden *h);
 /* Logits [rows, vocab] of tokens [first, first + rows). */
 int net_logits(struct net *n, const struct hidden *h, uint64_t first, size_t rows, float *logits, struct err *e) MUST_USE;

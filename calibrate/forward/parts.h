@@ -28,10 +28,8 @@ struct pass {
     struct batch *batch;
     size_t batches, most;            /* tokens of the largest batch */
     uint64_t layer;
+    bool list;                       /* points are shown, and that is all */
 };
-int hidden_open(struct hidden *h, uint64_t tokens, uint64_t width, bool spill, struct err *e) MUST_USE;
-int hidden_get(const struct hidden *h, uint64_t first, size_t rows, float *x, struct err *e) MUST_USE;
-int hidden_put(struct hidden *h, uint64_t first, size_t rows, const float *x, struct err *e) MUST_USE;
 /* Rows of batch b. */
 int pass_get(struct pass *p, const struct batch *b, float *x, struct err *e) MUST_USE;
 /* The same with d [rows, hidden] added; NaN or Inf in the sum is ERR_INPUT that names the layer and `what`. */

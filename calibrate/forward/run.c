@@ -192,20 +192,47 @@ static int embed(struct pass *p, struct err *e)
     return r;
 }
 
-int net_run(struct net *n, const struct sequences *s, const struct net_options *o, struct hidden *h, struct err *e)
+static int one_layer(struct pass *p, struct err *e)
+{
+    return (p->n->mla.kv_rank ? mla_run(p, e) : attention_run(p, e)) || (moe_layer(p->n, p->layer) ? moe_run(p, e) : mlp_run(p, e)) ? -1 : 0;
+}
+
+int net_list(struct net *n, const struct tap *t, uint64_t layer, struct err *e)
+{
+    const struct net_options o = {.tap = t};
+    struct pass p = {.n = n, .o = &o, .layer = layer, .list = true};
+    return one_layer(&p, e);
+}
+
+int net_embed(struct net *n, const struct sequences *s, const struct net_options *o, struct hidden *h, struct err *e)
 {
     struct pass p = {.n = n, .o = o, .s = s, .h = h};
     const uint64_t tokens = s->n ? s->start[s->n] : 0;
     *h = (struct hidden){.fd = -1};
     if (!tokens)
         return err_set(e, ERR_INPUT, "there are no tokens");
-    int r = make_batches(&p, e) || hidden_open(h, tokens, n->hidden, o->spill, e) || embed(&p, e) ? -1 : 0;
-    for (; !r && p.layer < n->layers; p.layer++) {
-        if (o->progress)
-            o->progress(o->progress_ctx, p.layer, n->layers, tokens);
-        r = (n->mla.kv_rank ? mla_run(&p, e) : attention_run(&p, e)) || (moe_layer(n, p.layer) ? moe_run(&p, e) : mlp_run(&p, e)) ? -1 : 0;
-    }
+    const int r = make_batches(&p, e) || hidden_open(h, tokens, n->hidden, o->spill, e) || embed(&p, e) ? -1 : 0;
     free(p.batch);
+    if (r)
+        hidden_free(h);
+    return r;
+}
+
+int net_layer(struct net *n, const struct sequences *s, const struct net_options *o, struct hidden *h, uint64_t layer, struct err *e)
+{
+    struct pass p = {.n = n, .o = o, .s = s, .h = h, .layer = layer};
+    const int r = make_batches(&p, e) || one_layer(&p, e) ? -1 : 0;
+    free(p.batch);
+    return r;
+}
+
+int net_run(struct net *n, const struct sequences *s, const struct net_options *o, struct hidden *h, struct err *e)
+{
+    int r = net_embed(n, s, o, h, e);
+    if (r)
+        return -1;
+    for (uint64_t i = 0; !r && i < n->layers; i++)
+        r = net_layer(n, s, o, h, i, e);
     if (r)
         hidden_free(h);
     return r;
