@@ -327,6 +327,15 @@ void gather_cost(const struct gather *g, uint64_t *file, uint64_t *memory)
     *memory = g->most;
 }
 
+double gather_flop(const struct gather *g)
+{
+    double sum = 0;
+    for (size_t i = 0; i < g->n; i++)
+        if (!g->p[i].experts)
+            sum += (double)g->p[i].width * (double)(g->p[i].width + 1);
+    return sum;
+}
+
 int gather_create(struct gather *g, const char *path, const struct meta *kv, size_t nkv, struct sink_options o, struct err *e)
 {
     g->planning = false;

@@ -23,6 +23,8 @@ int gather_plan_empty(struct gather **g, struct gather_options o, struct err *e)
 int gather_plan_add(struct gather *g, const char *const *linear, size_t n, uint64_t width, struct err *e) MUST_USE;
 /* Bytes of the file, and of the most that is held at once. */
 void gather_cost(const struct gather *g, uint64_t *file, uint64_t *memory);
+/* Operations of second moments, for one token through all points. */
+double gather_flop(const struct gather *g);
 int gather_create(struct gather *g, const char *path, const struct meta *kv, size_t nkv, struct sink_options o, struct err *e) MUST_USE;
 /* The tap to run with. */
 const struct tap *gather_tap(struct gather *g);

@@ -39,18 +39,21 @@ void grid_init(struct grid *g, const struct num *num, bool symmetric)
         }
         g->value[at] = (double)value[c];
         g->code[at] = (uint8_t)c;
-        if (value[c] == 0)
-            g->zero = (uint8_t)c;
     }
+    while (g->value[g->zero] != 0)
+        g->zero++;
     bool has = false;
     for (size_t c = 0; c < codes; c++)
         has |= value[c] == 0 && signbit(value[c]);
-    g->minus_zero = has ? g->minus_zero : g->zero;
+    g->minus_zero = has ? g->minus_zero : g->code[g->zero];
 }
 
-/* The index of the value nearest to x; of two the one nearer to zero. */
-static size_t nearest(const struct grid *g, double x)
+/* The index of the value nearest to x / scale; of two the one nearer to zero. A block of scale 0 has nothing but zeros. */
+static size_t nearest(const struct grid *g, double y, double scale)
 {
+    if (!(scale > 0))
+        return g->zero;
+    const double x = y / scale;
     size_t from = 0, to = g->n - 1;
     while (to - from > 1) {
         const size_t mid = (from + to) / 2;
@@ -113,7 +116,7 @@ static void nearest_plane(const struct solver *s, size_t rows, const size_t *row
                 for (size_t c = i + 1; c < end; c++)
                     sum += r[c] * db[c];
                 const double scale = scale_at(j, row_of[b], col), want = w[b * n + i] + sum / r[i];
-                d[b * n + i] = w[b * n + i] - j->grid->value[nearest(j->grid, want / scale)] * scale;
+                d[b * n + i] = w[b * n + i] - j->grid->value[nearest(j->grid, want, scale)] * scale;
             }
         }
         end = from;
@@ -137,7 +140,7 @@ static void descend(const struct solver *s, const double *h, size_t rows, const 
                 if (!(hii > 0))
                     continue;
                 const double scale = scale_at(j, row_of[b], s->order[i]), q = w[b * n + i] - db[i];
-                const double to = j->grid->value[nearest(j->grid, (q + gb[i] / hii) / scale)] * scale, x = q - to;
+                const double to = j->grid->value[nearest(j->grid, q + gb[i] / hii, scale)] * scale, x = q - to;
                 /* 2 x g + x^2 h < 0: it gets better, and not by rounding of the sum alone */
                 if (x == 0 || x * (2 * gb[i] + x * hii) >= -1e-12 * hii * x * x)
                     continue;
@@ -200,8 +203,7 @@ static void solve_band(void *ctx, size_t band)
     for (size_t b = 0; s->code && b < rows; b++)
         for (size_t c = 0; c < n; c++) {
             const size_t at = row_of[b] * n + c;
-            const double q = ((double)j->w[at] - own[b * n + c]) / scale_at(j, row_of[b], c);
-            const size_t k = nearest(j->grid, q);
+            const size_t k = nearest(j->grid, (double)j->w[at] - own[b * n + c], scale_at(j, row_of[b], c));
             s->code[at] = j->grid->value[k] == 0 && signbit(j->w[at]) ? j->grid->minus_zero : j->grid->code[k];
             s->changed[band] += j->grid->of[s->code[at]] != j->grid->of[j->code[at]];
         }
@@ -226,7 +228,7 @@ static int by_diagonal(const void *a, const void *b, void *columns)
 struct spread {
     const struct round_job *j;
     const size_t *order;
-    double a, *hp, *r;
+    double a, floor, *hp, *r;
 };
 
 static void spread_row(void *ctx, size_t i)
@@ -234,12 +236,10 @@ static void spread_row(void *ctx, size_t i)
     const struct spread *x = ctx;
     const size_t n = x->j->cols, row = x->order[i];
     const double *h = x->j->h + row * n;
-    const bool dead = h[row] == 0;
     for (size_t k = 0; k < n; k++) {
         const size_t col = x->order[k];
-        const double v = k == i ? (dead ? 0 : h[row]) : (1 - x->a) * h[col];
-        x->hp[i * n + k] = v;
-        x->r[i * n + k] = k == i && dead ? 1 : v;
+        const double v = k == i ? h[row] + x->floor : (1 - x->a) * h[col];
+        x->hp[i * n + k] = x->r[i * n + k] = v;
     }
 }
 
@@ -250,7 +250,7 @@ static int try_shrink(const struct round_job *j, struct solver *s, double a, dou
     for (size_t i = 0; i < j->cols; i++)
         mean += j->h[i * j->cols + i] / (double)j->cols;
     for (int k = 0; k < 8; k++, more = more > 0 ? more * 10 : 1e-10) {
-        struct spread x = {j, s->order, a, hp, r};
+        struct spread x = {j, s->order, a, ROUND_FLOOR * mean, hp, r};
         each(j->threads, j->cols, spread_row, &x);
         for (size_t i = 0; i < j->cols; i++)
             r[i * j->cols + i] += more * mean;
@@ -341,8 +341,13 @@ int round_layer(const struct round_job *j, struct round_result *out, struct err 
 {
     const size_t n = j->cols, bands = ceil_div(j->rows, BAND);
     *out = (struct round_result){0};
+    double most = 0;
     if (check_diagonals(j, e))
         return -1;
+    for (size_t i = 0; i < n; i++)
+        most = fmax(most, j->h[i * n + i]);
+    if (most == 0)
+        return 0; /* nothing but zeros came in */
     struct solver s = {.j = j, .step = 1, .rows = j->rows};
     struct columns c = {mem_alloc(n + 1, sizeof *c.order, e), j->h, n};
     double *hp = mem_alloc(n, n * sizeof *hp, e), *r = hp ? mem_alloc(n, n * sizeof *r, e) : NULL, outputs[2];

@@ -3,7 +3,10 @@
  * With H = X^T X of a layer's inputs the error of its output is sum over rows (w - q) H (w - q)^T. Codes q on a grid whose
  * scales are given are chosen to make that small:
  *
- *   1. H is shrunk towards its diagonal, (1 - a) H + a diag(H), since few tokens say little about what is off it;
+ *   1. H is shrunk towards its diagonal, (1 - a) H + a diag(H), since few tokens say little about what is off it; and 3 % of
+ *      the mean of the diagonal are added to it: a channel that was silent in this text may speak in another one, and on
+ *      a grid as wide as E4M3's its weights would be bent to any value for the sake of the others (without it the weights of
+ *      one layer of the sample model had less signal than error, for 0.7 dB more of output);
  *   2. Babai's nearest plane with the Cholesky factor of it, columns with the largest diagonal first: what is called GPTQ
  *      (Frantar et al., arXiv 2210.17323; that the two are one is arXiv 2507.18553);
  *   3. passes of coordinate descent: each code in turn becomes the best one, given all others.
@@ -26,11 +29,14 @@ struct grid {
     size_t n;
     double value[256];
     uint8_t code[256];
-    uint8_t zero, minus_zero;        /* the code of a zero that comes of a negative weight; the same where there is none */
+    size_t zero;                     /* value[zero] is 0 */
+    uint8_t minus_zero;              /* the code of a zero that comes of a negative weight; that of 0 where there is none */
     double of[256];                  /* value of each code (NaN: 0) */
 };
 /* symmetric: the most negative integer, which nearest rounding never makes, is left out. */
 void grid_init(struct grid *g, const struct num *num, bool symmetric);
+
+#define ROUND_FLOOR 0.03
 
 struct round_job {
     const struct grid *grid;

@@ -138,9 +138,17 @@ static int list_outputs(struct job *j, struct err *e)
     return r ? -1 : 0;
 }
 
+/* With a calibration one worker asks it for codes, and all threads are for that. */
+static unsigned workers(const struct job *j) { return j->calibrated ? 1 : j->c->threads; }
+
+uint64_t job_memory(const struct job *j)
+{
+    return j->plan.held + j->plan.box_bytes * workers(j) + (j->calibrated ? calibrated_memory(j->calibrated) : 0);
+}
+
 static int check_memory(const struct job *j, struct err *e)
 {
-    uint64_t need = j->plan.held + (j->plan.box_bytes + (1 << 20)) * j->c->threads;
+    uint64_t need = job_memory(j) + ((uint64_t)workers(j) << 20);
     char a[32], b[32];
     if (need <= j->c->memory)
         return 0;
@@ -252,7 +260,7 @@ static int fill(struct job *j, struct sink *s, const size_t *slot, const bool *s
     if ((j->pack || check) && !digest)
         return -1;
     meter_start(&meter, j->verb, j->c);
-    struct run_options opt = {j->c->threads, skip_op, meter_show, &meter};
+    struct run_options opt = {workers(j), skip_op, meter_show, &meter};
     int r = 0;
     struct model *const of = j->was ? &j->whole : &j->src;
     uint8_t (*sums)[32] = j->was ? mem_alloc(of->n, sizeof *sums, e) : digest;

@@ -5,6 +5,7 @@
 
 #include "cli/opt.h"
 #include "cli/out.h"
+#include "calibrate/rounder.h"
 #include "formats/writer.h"
 #include "quantizers/run.h"
 
@@ -19,6 +20,7 @@ struct job {
     struct model *rank;              /* unpack: all ranks, src among them; NULL: src is the whole model */
     size_t nranks;
     struct packed_info *pack;        /* write a packed file; kv is filled in */
+    struct calibrated *calibrated;   /* quantize --calibration, or NULL */
     bool verify_packed;              /* unpack: check the SHA-256 of the source first */
 
     struct model src;
@@ -53,6 +55,8 @@ int job_open(struct job *j, struct err *e) MUST_USE;
 int job_fuse(struct job *j, struct err *e) MUST_USE;
 /* Plans (j->want) and, unless -n, writes and reports. */
 int job_run(struct job *j, struct err *e) MUST_USE;
+/* Bytes that the plan takes at most, all threads together. */
+uint64_t job_memory(const struct job *j);
 void job_close(struct job *j);
 int rules_from(struct rules *r, const struct common *c, enum action include, enum action exclude, bool schemes,
                struct err *e) MUST_USE;

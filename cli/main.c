@@ -20,6 +20,7 @@ static const struct { const char *name, *title; int (*run)(int, char **, struct 
     {"convert", "GGUF, safetensors, shards, packed files: to safetensors, shards or a pipe, losing nothing", verb_convert},
     {"quantize", "weights to a scheme, in a convention that serving software loads", verb_quantize},
     {"dequantize", "the inverse, to BF16, F16 or F32", verb_dequantize},
+    {"calibrate", "statistics of what goes into linear layers, for better rounding", verb_calibrate},
     {"verify", "how far one model is from another", verb_verify},
     {"pack", "a chip's own memory layout, in one self-describing file", verb_pack},
     {"unpack", "and back, byte for byte", verb_unpack},

@@ -10,7 +10,7 @@
 
 struct choice {
     const char *scheme, *rule, *convention, *target, *target_file, *nonfinite, *source, *activations, *activation_scales,
-        *preset, *form;
+        *preset, *form, *calibration;
     bool requantize, print_rules;
 };
 
@@ -280,6 +280,7 @@ int verb_quantize(int argc, char **argv, struct err *e)
         {OPT_FLAG, 0, "allow-requantize", NULL, "round quantized weights a second time where no exact way exists", &w.requantize},
         {OPT_STRING, 0, "activations", "WHAT", "what config files say of activations: dynamic, static or none", &w.activations},
         {OPT_STRING, 0, "activation-scales", "FILE", "a safetensors file with the X.input_scale of static activations", &w.activation_scales},
+        {OPT_STRING, 0, "calibration", "FILE", "statistics of inputs (octavo calibrate), for codes that suit them", &w.calibration},
         {OPT_STRING, 0, "preset", "NAME", "what a family keeps unquantized (default: by model_type); '?' lists them", &w.preset},
         {OPT_FLAG, 0, "print-rules", NULL, "print all that decides the output, as --rules reads it, and stop", &w.print_rules},
         OPTS_EXACT(&c), OPTS_GGUF(&c), OPTS_NAMES(&c), OPTS_SHARDS(&c), OPTS_RULES(&c), OPTS_WORK(&c), OPTS_TALK(&c), {0}};
@@ -291,6 +292,9 @@ int verb_quantize(int argc, char **argv, struct err *e)
     struct encoding to = {0};
     struct target target = {0};
     struct model better = {0}, scales = {0};
+    struct stats stats = {0};
+    struct calibrated calibrated = {0};
+    struct rounder rounder;
     struct job j = {.verb = "quantize", .input = n ? in[0] : NULL, .c = &c, .want = {.plain = DT_COUNT, .dry_run = c.dry_run}};
     const bool chip = w.target || w.target_file;
     j.want.rules = &j.rules;
@@ -305,6 +309,12 @@ int verb_quantize(int argc, char **argv, struct err *e)
         r = (w.print_rules ? model_open(&j.src, in[0], e) : job_open(&j, e)) || names_choose(&j, e)
          || open_other(w.source, &better, "--source", j.src.names, e)
          || open_other(w.activation_scales, &scales, "--activation-scales", NAMES_SOURCE, e) ? -1 : 0;
+    if (!r && w.calibration && !(r = stats_open(&stats, w.calibration, e))) {
+        calibrated_init(&calibrated, &stats, c.threads, 2);
+        rounder = calibrated_rounder(&calibrated);
+        j.want.rounder = &rounder;
+        j.calibrated = &calibrated;
+    }
     j.want.better = w.source ? &better : NULL;
     j.want.activations = w.activation_scales ? &scales : NULL;
     if (j.want.plain == DT_COUNT)
@@ -314,6 +324,8 @@ int verb_quantize(int argc, char **argv, struct err *e)
     job_close(&j);
     model_close(&better);
     model_close(&scales);
+    calibrated_free(&calibrated);
+    stats_close(&stats);
     target_free(&target);
     return r;
 }

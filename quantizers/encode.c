@@ -315,6 +315,7 @@ struct job {
     uint8_t *q;              /* codes of the box, a byte each */
     uint32_t *tile;          /* inexact values of each block of the box, or NULL */
     bool whole;              /* one scale for all, known by now */
+    float *w, *scale;        /* of the whole matrix, for a rounder; else NULL */
 };
 
 static int scale_panel(struct job *j, const struct panel *p, uint64_t row, uint64_t col, struct work *w, struct err *e)
@@ -371,6 +372,50 @@ static int pack_result(const struct job *j, const struct view *view, enum dtype 
     return 0;
 }
 
+/* ---- what a rounder sees -------------------------------------------------------- */
+static int rounder_memory(struct job *j, size_t scales, struct work *w, struct err *e)
+{
+    j->w = scratch_get(&w->whole[0], j->b->rows * j->b->cols * sizeof *j->w, e);
+    j->scale = scratch_get(&w->whole[1], scales * sizeof *j->scale, e);
+    return j->w && j->scale ? 0 : -1;
+}
+
+/* Values of a panel at row r and column c of the matrix, and its scales, of blocks from number `at` on. */
+static void keep_panel(struct job *j, const struct panel *p, size_t r, size_t c, size_t at)
+{
+    for (size_t i = 0; i < p->rows; i++)
+        for (size_t k = 0; k < p->cols; k++)
+            j->w[(r + i) * j->b->cols + c + k] = src_value(p->src, p->x + i * p->stride, k);
+    for (size_t i = 0; i < p->blocks; i++)
+        j->scale[at + i] = j->s.code ? ue8m0_decode(j->s.code[i]) : j->s.value[i];
+}
+
+/* Better codes for all of it; what is counted is of those. */
+static int round_all(struct job *j, size_t block_rows, size_t block_cols, struct cost *cost, const float value[256], struct work *w,
+                     struct err *e)
+{
+    const struct op *op = j->op;
+    const struct scheme *s = op->to->scheme;
+    const bool all = !s->block_rows;
+    const struct rounding r = {op->from ? op->from->name : tensor_name(op), encoding_num(op->to), scheme_int(s), j->b->rows, j->b->cols, all ? j->b->rows : block_rows,
+                               all ? j->b->cols : block_cols, j->w, j->scale, j->q};
+    int bad = op->rounder->round(op->rounder->ctx, &r, e);
+    const size_t across = ceil_div(r.cols, r.block_cols);
+    w->n.n.inexact = w->n.n.flushed = 0;
+    for (size_t i = 0; !bad && i < r.rows; i++)
+        for (size_t c = 0; c < r.cols; c++) {
+            const double x = (double)j->w[i * r.cols + c];
+            const double y = (double)value[j->q[i * r.cols + c]] * (double)j->scale[i / r.block_rows * across + c / r.block_cols];
+            w->n.n.inexact += x != y;
+            w->n.n.flushed += y == 0 && x != 0;
+            if (op->second) {
+                cost->lost += (y - x) * (y - x);
+                cost->kept += x * x;
+            }
+        }
+    return bad;
+}
+
 /* Rows are whole, and one scale is a row's. */
 static int bias_result(const struct job *j, const float *scale, struct work *w, struct err *e)
 {
@@ -407,9 +452,9 @@ static int encode_box(const struct op *op, struct active *a, unsigned pass, uint
     if (all && derive(op, &a->amax, 1, &j.global, &j.s, e))
         return -1;
     char *const data = op->tiles ? (char *)a->box_data + index * op->box_data : NULL;
-    j.tile = op->tiles ? (uint32_t *)(void *)(data + sizeof(struct cost)) : NULL;
+    j.tile = op->tiles && !op->rounder ? (uint32_t *)(void *)(data + sizeof(struct cost)) : NULL;
     float value[256];
-    if (op->second) {
+    if (op->second || op->rounder) {
         uint8_t code[256];
         for (int i = 0; i < 256; i++)
             code[i] = (uint8_t)i;
@@ -417,6 +462,8 @@ static int encode_box(const struct op *op, struct active *a, unsigned pass, uint
     }
     w->n.elems = b->rows * b->cols;
     j.whole = all;
+    if (op->rounder && rounder_memory(&j, nr * nc, w, e))
+        return -1;
     for (size_t r = 0; r < b->rows; r += block_rows)
         for (size_t c = 0; c < b->cols; c += panel) {
             struct panel p;
@@ -430,11 +477,15 @@ static int encode_box(const struct op *op, struct active *a, unsigned pass, uint
                 run_tiles(op, w, &p, &j.s, q, b->cols, j.row, j.tile + at);
             else
                 run_kernels(op, w, &p, &j.s, q, b->cols, j.row, &w->n.n);
-            if (op->second)
+            if (op->rounder)
+                keep_panel(&j, &p, r, c, at);
+            else if (op->second)
                 add_cost((struct cost *)(void *)data, &p, &j.s, q, b->cols, value);
             for (size_t i = 0; !all && i < p.blocks; i++)
                 store_scale(out, op->dtype, at + i, &j.s, i, op->factor);
         }
+    if (op->rounder && round_all(&j, block_rows, block, (struct cost *)(void *)data, value, w, e))
+        return -1;
     if (pack_result(&j, &op->coded, op->unit, w, e))
         return -1;
     if (all)
@@ -463,7 +514,7 @@ static int encode_finish(struct op *op, struct active *a, struct err *e)
         op->lost += x->lost;
         op->kept += x->kept;
     }
-    if (!op->tiles || !op->done.n.inexact)
+    if (!op->tiles || op->rounder || !op->done.n.inexact)
         return 0;
     size_t cap = 0;
     const uint64_t br = s->block_rows ? s->block_rows : op->m.rows, bc = s->block_cols ? s->block_cols : op->m.cols;

@@ -33,7 +33,7 @@ struct result {
 /* A worker's memory. */
 struct work {
     const struct kern *k;
-    struct scratch in, out[OP_OUT], tmp, f32[2], row;
+    struct scratch in, out[OP_OUT], tmp, f32[2], row, whole[2];
     struct result result[OP_OUT];
     struct outcome n;      /* counts of this box */
     float amax;            /* of this box, in a measuring pass */
@@ -82,6 +82,7 @@ struct op {
     enum dtype unit;
     bool divides;                  /* encode: the second-level scale is stored as its inverse; global: invert it */
     uint32_t bias;                 /* encode, codes: parts of a row of the PART_BIAS that is the last output, or 0 */
+    const struct rounder *rounder; /* encode: chooses among codes once the whole matrix is encoded, or NULL */
     bool tiles;                    /* encode: count what is inexact per block (box_data) */
     struct tile *tile;             /* the blocks that were not, once the op is done (free()) */
     size_t ntiles;
@@ -156,8 +157,27 @@ struct plan {
     size_t nnotes, note_cap;
 };
 
+/* Codes that are chosen by something that this layer knows nothing of (calibrate/rounder.h), on the grid that it has made. */
+struct rounding {
+    const char *name;                     /* of the weight */
+    const struct num *num;
+    bool symmetric;                       /* the most negative code is not used */
+    size_t rows, cols, block_rows, block_cols;
+    const float *w;                       /* [rows, cols] */
+    const float *scale;                   /* of blocks: value(code) * scale is what is meant */
+    uint8_t *code;                        /* the nearest codes, to become better ones */
+};
+struct rounder {
+    void *ctx;
+    /* Will it have something to say about weight `name` [rows, cols]? */
+    bool (*wants)(void *ctx, const char *name, uint64_t rows, uint64_t cols);
+    /* One weight at a time: the run that calls it has one worker. */
+    int (*round)(void *ctx, const struct rounding *r, struct err *e);
+};
+
 /* What the verbs want. */
 struct wanted {
+    const struct rounder *rounder;        /* or NULL: nearest */
     const struct encoding *to;            /* quantize: what rules do not say otherwise; NULL: leave quantized what is */
     const struct convention *convention;  /* names of outputs; NULL: as in the source */
     enum activation activation;           /* what is done to activations, when the user said it */

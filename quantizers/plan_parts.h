@@ -57,6 +57,30 @@ int plan_second_rounding(struct plan *p, const struct wanted *w, struct err *e) 
 /* Once all ops are there and in order: p->ledger. ERR_INPUT names a tensor that would be lost. */
 int plan_ledger(struct plan *p, const struct wanted *w, struct err *e) MUST_USE;
 
+/* ---- plan_way.c -------------------------------------------------------------- */
+enum plan_kind {
+    KIND_POW2,      /* powers of two */
+    KIND_FACTOR,    /* powers of two, all times the same factor */
+    KIND_OTHER
+};
+struct plan_scan {
+    enum plan_kind kind;
+    float factor;     /* of KIND_FACTOR */
+    uint64_t at;      /* the first scale that is no power of two, and its value */
+    float value;
+};
+/* Looks at every scale of a group. A pipe cannot be looked at ahead: what its scheme says is believed, and checked when the
+ * scales arrive; so is what a packed file says. */
+int plan_scan_scales(struct plan *p, const struct group *g, struct plan_scan *x, struct err *e) MUST_USE;
+enum plan_way {
+    WAY_CODES,    /* the codes stay, or are the same number in another format */
+    WAY_VALUES,   /* values are encoded anew: exact where the new blocks can hold them, and counted */
+    WAY_REQUANT,  /* the same blocks with new scales: rounded a second time, but for blocks that need no new scale */
+    WAY_ROUND     /* values are encoded anew: rounded a second time */
+};
+enum plan_way plan_way_of(const struct group *g, enum plan_kind kind, const struct scheme *to);
+/* E4M3FN to E4M3FNUZ, whose codes mean half. */
+bool plan_is_fnuz(const struct scheme *from, const struct scheme *to);
 /* Exact ways from one scheme to another for the codes as they are: the same element, blocks that are a whole number of
  * the new ones. */
 bool plan_finer(const struct scheme *from, const struct scheme *to);

@@ -11,119 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what the scales are -------------------------------------------------------- */
-enum kind {
-    KIND_POW2,      /* powers of two */
-    KIND_FACTOR,    /* powers of two, all times the same factor */
-    KIND_OTHER
-};
-struct scan {
-    enum kind kind;
-    float factor;     /* of KIND_FACTOR */
-    uint64_t at;      /* the first scale that is no power of two, and its value */
-    float value;
-};
-
-static bool has_values(enum dtype t) { return t == DT_F32 || t == DT_BF16 || t == DT_F16; }
-
-static bool is_power(uint32_t u, uint32_t mantissa)
-{
-    const uint32_t exponent = u >> 23;
-    return (u & 0x807fffff) == mantissa && exponent >= 1 && exponent <= 254;
-}
-
-static bool is_code(float scale) { return ue8m0_exact(scale) >= 0; }
-
-/* Looks at every scale of a group. A pipe cannot be looked at ahead: what its scheme says is believed, and checked when
- * the scales arrive; so is what a packed file says. */
-static int scan_scales(struct plan *p, const struct group *g, struct scan *x, struct err *e)
-{
-    const size_t i = g->of[PART_SCALE];
-    *x = (struct scan){.kind = g->scheme->scale == DT_F8_E8M0 ? KIND_POW2 : KIND_OTHER, .factor = 1, .at = UINT64_MAX};
-    if (i == NO_TENSOR || !has_values(p->src->t[i].dtype) || !p->src->random || p->src->t[i].stored)
-        return 0;
-    const struct tensor *t = &p->src->t[i];
-    const uint64_t n = tensor_elems(t);
-    struct scratch tmp = {0};
-    uint8_t *data = box_whole(&(struct source){p->src, i, NULL, NULL}, &tmp, e);
-    scratch_free(&tmp);
-    if (!data)
-        return -1;
-    const uint32_t mantissa = n ? f32_bits(scale_value(data, t->dtype, 0)) & 0x7fffff : 0;
-    bool same = true;
-    x->kind = KIND_POW2;
-    for (uint64_t k = 0; k < n; k++) {
-        const float value = scale_value(data, t->dtype, k);
-        same &= is_power(f32_bits(value), mantissa);
-        if (x->kind == KIND_POW2 && !is_code(value)) {
-            x->kind = KIND_OTHER;
-            x->at = k;
-            x->value = value;
-        }
-    }
-    if (x->kind == KIND_OTHER && same)
-        x->kind = KIND_FACTOR;
-    x->factor = f32_from(127u << 23 | mantissa);
-    free(data);
-    return 0;
-}
-
-/* ---- ways -------------------------------------------------------------------- */
-enum way {
-    WAY_CODES,    /* the codes stay, or are the same number in another format */
-    WAY_VALUES,   /* values are encoded anew: exact where the new blocks can hold them, and counted */
-    WAY_REQUANT,  /* the same blocks with new scales: rounded a second time, but for blocks that need no new scale */
-    WAY_ROUND     /* values are encoded anew: rounded a second time */
-};
-
-bool plan_finer(const struct scheme *from, const struct scheme *to)
-{
-    if (from->elem != to->elem || from->bits != to->bits || from->zero_point != to->zero_point
-        || from->two_level != to->two_level)
-        return false;
-    if (from->block_rows == to->block_rows && from->block_cols == to->block_cols)
-        return true;
-    return from->block_rows && from->block_cols && to->block_rows && to->block_cols
-        && from->block_rows % to->block_rows == 0 && from->block_cols % to->block_cols == 0;
-}
-
-static bool same_block(const struct scheme *a, const struct scheme *b)
-{
-    return a->block_rows == b->block_rows && a->block_cols == b->block_cols;
-}
-
-static bool is_fnuz(const struct scheme *from, const struct scheme *to)
-{
-    return from->elem == DT_F8_E4M3 && to->elem == DT_F8_E4M3FNUZ && !from->two_level;
-}
-
-/* Can scales of type `to` hold those of a kind exactly? */
-static bool scales_fit(const struct scheme *from, enum kind kind, const struct scheme *to)
-{
-    if (to->scale == DT_F8_E8M0)
-        return kind == KIND_POW2; /* whatever the scheme is called */
-    return from->scale == to->scale || to->scale == DT_F32 || (to->scale == DT_BF16 && kind == KIND_POW2)
-        || (to->scale == DT_F16 && kind == KIND_POW2); /* F16 has fewer exponents: checked one by one */
-}
-
-static enum way way_of(const struct group *g, enum kind kind, const struct scheme *to)
-{
-    const struct scheme *from = g->scheme;
-    /* A global scale that is no second level (W8A8 of ascend-v1) goes into the others. */
-    const bool simple = g->of[PART_GLOBAL] == NO_TENSOR || from == to || !from->two_level;
-    struct scheme as = *to;
-    if (is_fnuz(from, to))
-        as.elem = from->elem;
-    if (simple && g->of[PART_ORDER] == NO_TENSOR && plan_finer(from, &as) && scales_fit(from, kind, to))
-        return WAY_CODES;
-    const bool floats = !scheme_int(from) && !scheme_int(to) && to->elem != DT_HIF8;
-    const bool powers = kind == KIND_POW2 && (to->scale == DT_F8_E8M0 || to->scale == DT_F32 || to->scale == DT_BF16);
-    if (floats && powers && g->of[PART_GLOBAL] == NO_TENSOR && (from->bits < to->bits || from->elem == to->elem))
-        return WAY_VALUES;
-    const bool e4m3 = from->elem == DT_F8_E4M3 && to->elem == DT_F8_E4M3 && to->scale == DT_F8_E8M0;
-    return e4m3 && same_block(from, to) && from->block_cols && from->block_rows ? WAY_REQUANT : WAY_ROUND;
-}
-
 /* A group is a part of one row, as in OCP MX: kernels, and compressed-tensors in forward_helpers.py, refuse a row that
  * ends in a partial one.  Blocks of several rows are partial at the edges by definition (DeepSeek-V3's
  * README_WEIGHTS.md). */
@@ -145,6 +32,8 @@ static int cut_encode(struct plan *p, struct op *op, struct err *e)
     const struct scheme *s = op->to->scheme;
     struct grain g = {s->block_rows ? s->block_rows : 1, s->block_rows ? s->block_cols : 1, op->view, NULL, NULL,
                       op_streams(op) && !p->src->random};
+    if (op->rounder)
+        g.rows = g.cols = 0; /* all of it at once */
     uint64_t step = lcm_u64(view_step(&op->view), view_step(&op->coded));
     if (plan_grain(p, &op->src->t[op->in[0]], &op->view, &g.from, e))
         return -1;
@@ -152,7 +41,7 @@ static int cut_encode(struct plan *p, struct op *op, struct err *e)
         step = lcm_u64(step, op->from->scheme->block_cols);
     if (g.cols)
         g.cols = lcm_u64(g.cols, step);
-    if (op->coded.packing == PACK_ROWS)
+    if (op->coded.packing == PACK_ROWS && g.rows)
         g.rows = lcm_u64(g.rows, 2);
     if (op->from && !op->from->scheme->block_cols && g.cols && s->scale == DT_COUNT)
         g.cols = 0;
@@ -179,6 +68,13 @@ static int find_better(const struct model *better, const struct group *g, size_t
         return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s, but that of the model is %s", better->path, name,
                        tensor_shape(t, a), view_shape(v, b));
     return t->dtype == DT_BF16 || t->dtype == DT_F16 || t->dtype == DT_F32;
+}
+
+/* A matrix on a grid that its scales fix, of which the rounder knows something. */
+static bool rounds(const struct wanted *w, const struct scheme *s, const char *name, const struct matrix *m)
+{
+    return w->rounder && m->batch == 1 && !s->two_level && !s->zero_point && s->scale != DT_COUNT
+        && w->rounder->wants(w->rounder->ctx, name, m->rows, m->cols);
 }
 
 int plan_encode(struct plan *p, size_t i, const struct group *g, const struct model *better, const struct encoding *to,
@@ -233,6 +129,7 @@ int plan_encode(struct plan *p, size_t i, const struct group *g, const struct mo
     op->divides = global && global->divides;
     op->exact = false;
     op->tiles = op->from != NULL;
+    op->rounder = rounds(w, s, name, &m) ? w->rounder : NULL;
     op->passes = whole ? 2 : 1;
     if (cut_encode(p, op, e) || !plan_output(p, &out[0], e)
         || (scale && !plan_output(p, scale, e)) || (global && !plan_output(p, global, e))
@@ -331,7 +228,7 @@ static int keep_codes(struct plan *p, const struct group *g, const struct scheme
     if (add_codes(p, g, &out[0], plan_part(out, n, PART_BIAS), e))
         return -1;
     const struct out_tensor *scale = plan_part(out, n, PART_SCALE), *global = plan_part(out, n, PART_GLOBAL);
-    if (scale && plan_rescale(p, g->of[PART_SCALE], g->scheme, to, scale, NULL, is_fnuz(g->scheme, to), e))
+    if (scale && plan_rescale(p, g->of[PART_SCALE], g->scheme, to, scale, NULL, plan_is_fnuz(g->scheme, to), e))
         return -1;
     if (scale && (scale->times != 0 || g->constant != 0)) {
         p->op[p->nops - 1].factor = scale->times;
@@ -395,7 +292,7 @@ static int requant(struct plan *p, const struct group *g, const struct encoding 
 }
 
 /* ---- which way ------------------------------------------------------------------- */
-static int refuse_rounding(struct plan *p, const struct group *g, const struct scheme *to, const struct scan *x,
+static int refuse_rounding(struct plan *p, const struct group *g, const struct scheme *to, const struct plan_scan *x,
                            struct err *e)
 {
     char why[192] = "";
@@ -418,11 +315,11 @@ static int refuse_rounding(struct plan *p, const struct group *g, const struct s
 
 static int recode(struct plan *p, const struct group *g, const struct encoding *to, const struct wanted *w, struct err *e)
 {
-    struct scan x;
+    struct plan_scan x;
     size_t ignored;
-    if (scan_scales(p, g, &x, e))
+    if (plan_scan_scales(p, g, &x, e))
         return -1;
-    const enum way way = way_of(g, x.kind, to->scheme);
+    const enum plan_way way = plan_way_of(g, x.kind, to->scheme);
     const size_t i = g->of[PART_WEIGHT];
     if (way == WAY_CODES && !(w->gguf && g->of[PART_GLOBAL] != NO_TENSOR)) /* blocks have no place for it */
         return keep_codes(p, g, to->scheme, w, e);
@@ -434,7 +331,9 @@ static int recode(struct plan *p, const struct group *g, const struct encoding *
         *exact = *to;
         if (exact->rule_f32 && scale_rule_f32_find("pow2", to->scheme->elem))
             exact->rule_f32 = scale_rule_f32_find("pow2", to->scheme->elem);
-        return plan_encode(p, i, g, NULL, exact, w, e);
+        struct wanted as_they_are = *w;
+        as_they_are.rounder = NULL;
+        return plan_encode(p, i, g, NULL, exact, &as_they_are, e);
     }
     const int found = find_better(w->better, g, &ignored, e);
     if (found < 0)
@@ -447,7 +346,8 @@ static int recode(struct plan *p, const struct group *g, const struct encoding *
     if (!p->second_name)
         p->second_name = g->name;
     const size_t first = p->nops;
-    if (way == WAY_REQUANT)
+    const struct matrix m = view_matrix(&g->view);
+    if (way == WAY_REQUANT && !rounds(w, to->scheme, g->name, &m))
         return requant(p, g, to, w, e);
     if (plan_encode(p, i, g, NULL, to, w, e))
         return -1;

@@ -475,7 +475,7 @@ static void work_free(struct work *w)
     for (int i = 0; i < OP_OUT; i++)
         scratch_free(&w->out[i]);
     for (int i = 0; i < 2; i++)
-        scratch_free(&w->f32[i]);
+        scratch_free(&w->f32[i]), scratch_free(&w->whole[i]);
 }
 
 static void *worker(void *arg)

@@ -2,8 +2,8 @@
 #include "calibrate/forward/parts.h"
 
 #include "calibrate/linalg.h"
+#include "formats/io.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -35,26 +35,11 @@ void hidden_free(struct hidden *h)
     *h = (struct hidden){.fd = -1};
 }
 
-static int move(int fd, bool in, uint64_t off, uint8_t *p, size_t n, struct err *e)
-{
-    while (n) {
-        const ssize_t k = in ? pread(fd, p, n, (off_t)off) : pwrite(fd, p, n, (off_t)off);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k <= 0)
-            return err_sys(e, "hidden states: cannot %s the temporary file", in ? "read" : "write");
-        p += k;
-        n -= (size_t)k;
-        off += (uint64_t)k;
-    }
-    return 0;
-}
-
 int hidden_get(const struct hidden *h, uint64_t first, size_t rows, float *x, struct err *e)
 {
     const uint64_t width = h->width * sizeof *x;
     if (!h->p)
-        return move(h->fd, true, first * width, (uint8_t *)x, rows * width, e);
+        return io_pread(h->fd, "hidden states", first * width, x, rows * width, e);
     memcpy(x, h->p + first * h->width, rows * width);
     return 0;
 }
@@ -63,7 +48,7 @@ int hidden_put(struct hidden *h, uint64_t first, size_t rows, const float *x, st
 {
     const uint64_t width = h->width * sizeof *x;
     if (!h->p)
-        return move(h->fd, false, first * width, (uint8_t *)(uintptr_t)x, rows * width, e);
+        return io_pwrite(h->fd, "hidden states", first * width, x, rows * width, e);
     memcpy(h->p + first * h->width, x, rows * width);
     return 0;
 }

@@ -1,0 +1,111 @@
+# The sample model over its own text: statistics, what quantize makes of them, and what is refused.
+. "$ROOT/tests/cli/lib.sh"
+ids() { # ids FILE: its bytes as ids of 4 bytes, which this model reads
+    od -An -v -tu1 -w1 "$1" | awk '{ printf "%03o\n", $1 }' | sed 's/.*/\\&\\000\\000\\000/' | while read -r _x; do printf "$_x"; done
+}
+ids "$MODEL/excerpt.txt" >ids
+[ "$(size_of ids)" -eq 16384 ] || fail "4096 ids"
+calibrate() { expect_exit 0 "$OCTAVO" calibrate "$MODEL" --tokens ids --length 128 "$@"; }
+
+# ---- the plan reads no weight, and is the file that comes ----
+calibrate -n
+expect_out "4096 tokens in 32 sequences, 768 of them held out" "memory:"
+calibrate -n --json
+valid_json out
+calibrate -o s.safetensors
+expect_err "4096 tokens in 32 sequences"
+octavo ls s.safetensors >listing
+for p in 0.self_attn.q_proj.xtx:32896 3.mlp.down_proj.xtx_holdout:107880 2.mlp.gate_proj.amax:256 1.self_attn.o_proj.histogram:4096 0.mlp.down_proj.tokens:2; do
+    grep -q "^model.layers.${p%:*} .*\[${p#*:}\]" listing || { cat listing; fail "$p"; }
+done
+[ "$(grep -c 'tokens ' listing)" -eq 16 ] || fail "four points of four layers"
+[ "$(bytes_of s.safetensors model.layers.2.mlp.down_proj.tokens | od -An -v -tu8 -w8 | tr -d ' \n')" = 3328768 ] || fail "3328 and 768 rows"
+
+# ---- threads, where hidden states are, and a file a layer change nothing ----
+calibrate -o t.safetensors -T 1
+same s.safetensors t.safetensors
+calibrate -o t.safetensors -T 3 --spill -f
+same s.safetensors t.safetensors
+calibrate -o layers/
+[ "$(ls layers)" = "$(printf 'layer-%05d.safetensors\n' 0 1 2 3)" ] || { ls layers; fail "a file a layer and nothing else"; }
+octavo calibrate --merge layers layers -o twice.safetensors
+octavo calibrate --merge layers -o never.safetensors 2>err && fail "one file to merge"
+for t in model.layers.0.mlp.down_proj.tokens model.layers.3.mlp.gate_proj.histogram; do
+    bytes_of s.safetensors $t | od -An -v -td8 -w8 | awk '{ print 2 * $1 }' >want
+    bytes_of twice.safetensors $t | od -An -v -td8 -w8 | awk '{ print $1 }' >got
+    same want got
+done
+bytes_of s.safetensors model.layers.1.self_attn.o_proj.xtx | od -An -v -tf4 -w4 | awk '{ print 2 * $1 }' | head -n 500 >want
+bytes_of twice.safetensors model.layers.1.self_attn.o_proj.xtx | od -An -v -tf4 -w4 | awk '{ print $1 + 0 }' | head -n 500 >got
+paste want got | awk '{ d = $1 - $2; m = ($1 < 0 ? -$1 : $1) * 1e-5; if (d > m || -d > m) exit 1 }' || fail "twice the sums"
+bytes_of s.safetensors model.layers.1.self_attn.o_proj.amax >want
+bytes_of twice.safetensors model.layers.1.self_attn.o_proj.amax >got
+same want got
+
+# ---- a run that stops goes on ----
+rm -rf half
+calibrate -o half/ --diagonal
+rm -rf half
+octavo calibrate "$MODEL" --tokens ids --length 128 -o half/ -q
+cp half/layer-00003.safetensors last
+rm -rf half
+# The third layer's file cannot be made: what was done is kept.
+mkdir half half/layer-00002.safetensors
+expect_exit 2 "$OCTAVO" calibrate "$MODEL" --tokens ids --length 128 -o half/
+[ -f half/resume ] && [ -f half/hidden ] && [ -f half/layer-00001.safetensors ] || { ls half; fail "two layers and how to go on"; }
+rmdir half/layer-00002.safetensors
+refused 2 calibrate "$MODEL" --tokens ids --length 64 -o half/ --resume
+expect_err "another model, text or options"
+calibrate -o half/ --resume
+same half/layer-00003.safetensors last
+[ ! -e half/hidden ] && [ ! -e half/resume ] || fail "nothing left over"
+
+# ---- rounding: better outputs on text that was not seen, the same scales, any number of threads ----
+octavo quantize -q "$MODEL" -o plain
+expect_exit 0 "$OCTAVO" quantize "$MODEL" --calibration s.safetensors -o better --json
+valid_json out
+[ "$(grep -c '"calibration":{' out)" -eq 28 ] || fail "28 weights"
+sed -n 's/.*"kept":\([a-z]*\).*"output_db_nearest":\([0-9.]*\),"output_db":\([0-9.]*\).*/\1 \2 \3/p' out >gains
+awk '$1 == "true" { n++; if ($3 <= $2) exit 1 } $1 == "false" && $3 != $2 { exit 1 } END { exit n < 20 }' gains || { cat gains; fail "gains on 20 of 28"; }
+expect_err "28 weights rounded with second moments"
+octavo quantize -q "$MODEL" --calibration layers -T 1 -o one
+same_digest better one
+bytes_of plain/model.safetensors model.layers.0.mlp.up_proj.weight_scale_inv >want
+bytes_of better/model.safetensors model.layers.0.mlp.up_proj.weight_scale_inv >got
+same want got
+# Nothing of both sets, nothing to gain.
+calibrate -o all.safetensors --no-holdout
+expect_exit 0 "$OCTAVO" quantize "$MODEL" --calibration all.safetensors -o same
+expect_err "nothing was calibrated"
+same_digest plain same
+calibrate -o d.safetensors --diagonal
+octavo quantize -q "$MODEL" --calibration d.safetensors -f -o same
+same_digest plain same
+for s in int8-channel mxfp8 mxfp4 fp8-channel int4-channel fp8-tensor; do
+    expect_exit 0 "$OCTAVO" quantize "$MODEL" --scheme $s --calibration s.safetensors -o "x.$s"
+    expect_err "weights rounded with second moments"
+    octavo verify -q "$MODEL" "x.$s" --min-sqnr 8
+done
+# A second rounding, with statistics.
+octavo quantize -q "$MODEL" --scheme fp8-f32-128x128 -o f32
+expect_exit 0 "$OCTAVO" quantize f32 --calibration s.safetensors --allow-requantize -o again
+expect_err "28 weights rounded with second moments" "started from codes"
+
+# ---- refused ----
+refused 2 calibrate "$MODEL" -o x
+refused 2 calibrate "$MODEL" --tokens ids
+refused 2 calibrate "$MODEL" --tokens ids --resume -o x.safetensors
+refused 2 calibrate "$MODEL" --tokens ids --experts some -o x
+refused 3 calibrate "$MODEL" --tokens "$MODEL/config.json" -o x
+refused 3 calibrate "$MODEL" --tokens ids --length 4096 -o x
+expect_err "held out"
+refused 3 calibrate "$MODEL" --tokens ids -M 1M -o x
+expect_err "memory"
+printf '\377\377\377\377\001\000\000\000' >bad
+refused 3 calibrate "$MODEL" --tokens bad --no-holdout -o x
+expect_err "token 0 is 4294967295"
+refused 3 quantize "$MODEL" --calibration "$MODEL/model.safetensors" -o x
+expect_err "statistics"
+head -c 100000 s.safetensors >cut.safetensors
+refused 3 quantize "$MODEL" --calibration cut.safetensors -o x
+absent x
