@@ -1,6 +1,7 @@
 /* octavo verify: how far is B from A? Thresholds turn the answer into yes or no. */
 #include "cli/job.h"
 #include "cli/verbs.h"
+#include "cli/verify_more.h"
 
 #include "calibrate/error.h"
 #include "formats/names.h"
@@ -73,7 +74,7 @@ static void json_sums(const struct error_sums *s)
     }
 }
 
-static void print_json(const struct error_report *r, const struct error_sums *all, const struct limits *l)
+static void print_json(const struct error_report *r, const struct error_sums *all, const struct limits *l, const struct more *m)
 {
     printf("{\"tensors\":[");
     for (size_t i = 0; i < r->n; i++) {
@@ -113,7 +114,9 @@ static void print_json(const struct error_report *r, const struct error_sums *al
     json_sums(&quantized);
     printf("},\"all\":{\"tensors\":%zu", r->n);
     json_sums(all);
-    printf("}}\n");
+    printf("}");
+    more_json(m);
+    printf("}\n");
 }
 
 static void print_line(const char *name, int width, const char *what, const struct error_sums *s)
@@ -236,7 +239,7 @@ static void note_names(struct rules *r, const struct model *m)
     }
 }
 
-static int compare(const char *const *in, const struct common *c, const struct limits *l, bool flush, struct err *e)
+static int compare(const char *const *in, const struct common *c, const struct limits *l, bool flush, struct more *m, struct err *e)
 {
     struct model a, b;
     struct rules rules = {0};
@@ -259,18 +262,24 @@ static int compare(const char *const *in, const struct common *c, const struct l
     struct run_options opt = {c->threads, NULL, meter_show, &meter};
     int result = rules_from(&rules, c, ACTION_KEEP, ACTION_DROP, false, e) || error_measure(&r, &a, &b, &rules, flush, &opt, e) ? -1 : 0;
     meter_end(&meter);
+    if (!result && more_run(m, in[0], in[1], c, e)) {
+        error_free(&r);
+        result = -1;
+    }
     if (!result) {
         struct error_sums all = {0};
         for (size_t i = 0; i < r.n; i++)
             if (!r.t[i].bytes)
                 error_add(&all, &r.t[i].sums);
         if (c->json)
-            print_json(&r, &all, l);
+            print_json(&r, &all, l, m);
         else if (!c->quiet)
             result = print_table(&r, &all, c->verbose > 0, e);
         if (flush && !c->json && !c->quiet && !result)
             print_flush(&r);
-        result = result || judge(&r, l, c->require_exact, e) ? -1 : 0;
+        if (!c->json && !c->quiet && !result)
+            more_print(m, c->verbose > 0);
+        result = result || judge(&r, l, c->require_exact, e) || more_judge(m, e) ? -1 : 0;
         error_free(&r);
         note_names(&rules, &a);
         note_names(&rules, &b);
@@ -289,6 +298,7 @@ int verb_verify(int argc, char **argv, struct err *e)
     const char *const *in = (const char *const *)argv;
     size_t n;
     bool flush = false;
+    struct more m = {.min_output = NAN, .max_kl = NAN, .min_top = NAN};
     common_init(&c);
     const struct opt opt[] = {
         {OPT_REAL, 0, "max-rel", "X", "fail above this relative Frobenius error of a tensor", &l.max_rel},
@@ -299,11 +309,14 @@ int verb_verify(int argc, char **argv, struct err *e)
         {OPT_REAL, 0, "max-saturated", "N", "fail above this many saturated elements in a tensor", &l.max_saturated},
         {OPT_FLAG, 0, "require-exact", NULL, "fail when any value differs", &c.require_exact},
         {OPT_FLAG, 0, "flush-subnormals", NULL, "read subnormal FP8 codes of MODEL as 0, as some cores do", &flush},
+        OPTS_MORE(&m),
         OPTS_NAMES(&c), OPTS_RULES(&c), OPTS_THREADS(&c), OPTS_TALK(&c), OPTS_VERBOSE(&c), {0}};
     const struct usage u = {"verify", "REFERENCE MODEL", "How far is MODEL from REFERENCE? Any two formats; exit 1 when a limit is broken.",
                             opt, 2, 2};
     int r = opt_parse(&u, argc, argv, &n, e);
     if (r)
         return r > 0 ? 0 : -1;
-    return compare(in, &c, &l, flush, e);
+    r = more_check(&m, in[0], in[1], e) || compare(in, &c, &l, flush, &m, e) ? -1 : 0;
+    more_free(&m);
+    return r;
 }
