@@ -17,6 +17,8 @@ struct sums {
     float *amax;
     int64_t *count;
     uint64_t tokens[STATS_SETS], (*hits)[STATS_SETS];
+    uint32_t (*piece)[STATS_BINS];   /* counts of each piece of columns, */
+    uint8_t *odd;                    /* and whether it had a value that is no number */
     unsigned set;                    /* that rows come of: those below are written */
 };
 
@@ -116,6 +118,9 @@ static int resolve(struct gather *g, const char *const name[TAP_NAMES], uint64_t
     return 0;
 }
 
+/* Columns of X that threads measure on their own. */
+enum { COLUMNS = 64 };
+
 /* ---- sums ------------------------------------------------------------------------------- */
 static uint64_t elems_of(const struct gather *g, const struct stats_shape *p) { return g->o.diagonal ? p->width : p->width * p->width; }
 
@@ -126,6 +131,8 @@ static void sums_free(struct sums *s)
     free(s->amax);
     free(s->count);
     free(s->hits);
+    free(s->piece);
+    free(s->odd);
     *s = (struct sums){0};
 }
 
@@ -136,10 +143,15 @@ static int sums_open(struct gather *g, struct sums *s, size_t point, bool pooled
     s->amax = mem_alloc(p->width, sizeof *s->amax, e);
     s->count = s->amax ? mem_alloc(STATS_BINS, sizeof *s->count, e) : NULL;
     s->hits = s->count ? mem_alloc(p->experts + 1, sizeof *s->hits, e) : NULL;
-    for (int k = 0; s->hits && k < (pooled ? 2 : 1); k++)
+    const size_t pieces = ceil_div(p->width, COLUMNS);
+    s->piece = s->hits ? mem_alloc(pieces, sizeof *s->piece, e) : NULL;
+    s->odd = s->piece ? mem_alloc(pieces, 1, e) : NULL;
+    for (int k = 0; s->odd && k < (pooled ? 2 : 1); k++) {
         if (!(s->h[k] = mem_alloc(elems_of(g, p), sizeof(double), e)))
             return -1;
-    return s->hits ? 0 : -1;
+        memset(s->h[k], 0, elems_of(g, p) * sizeof(double)); /* pages that are read first are mapped twice */
+    }
+    return s->odd ? 0 : -1;
 }
 
 static int put_set(struct gather *g, struct sums *s, unsigned set, const double *h, struct err *e)
@@ -173,8 +185,6 @@ static int sums_close(struct gather *g, struct sums *s, struct err *e)
     return r;
 }
 
-/* Columns of X that threads measure on their own. */
-enum { COLUMNS = 64 };
 struct measuring {
     const float *x;
     size_t rows;
@@ -188,20 +198,25 @@ struct measuring {
 static void measure_columns(void *ctx, size_t i)
 {
     struct measuring *m = ctx;
-    const uint64_t from = i * COLUMNS, to = min_u64(from + COLUMNS, m->width);
+    const uint64_t from = i * COLUMNS;
+    const size_t n = (size_t)min_u64(COLUMNS, m->width - from);
+    uint32_t most[COLUMNS], bits[COLUMNS];
+    memcpy(most, m->amax + from, n * sizeof *most); /* magnitudes are in the order of their bits */
     for (size_t r = 0; r < m->rows; r++) {
-        const float *x = m->x + r * m->width;
-        for (uint64_t c = from; c < to; c++) {
-            const float a = fabsf(x[c]);
-            uint32_t bits;
-            memcpy(&bits, &a, sizeof bits);
-            m->odd[i] |= bits >= 0x7f800000;
-            m->count[i][bits >> 19]++;
-            m->amax[c] = a > m->amax[c] ? a : m->amax[c];
-            if (m->diagonal)
-                m->diagonal[c] += (double)x[c] * (double)x[c];
+        const float *x = m->x + r * m->width + from;
+        memcpy(bits, x, n * sizeof *bits);
+        for (size_t c = 0; c < n; c++) {
+            bits[c] &= 0x7fffffff;
+            most[c] = bits[c] > most[c] ? bits[c] : most[c];
         }
+        for (size_t c = 0; c < n; c++)
+            m->count[i][bits[c] >> 19]++;
+        for (size_t c = 0; m->diagonal && c < n; c++)
+            m->diagonal[from + c] += (double)x[c] * (double)x[c];
     }
+    memcpy(m->amax + from, most, n * sizeof *most);
+    for (size_t c = 0; c < n; c++)
+        m->odd[i] |= most[c] >= 0x7f800000;
 }
 
 static int say_odd(const struct gather *g, const struct sums *s, const float *x, size_t rows, struct err *e)
@@ -219,18 +234,15 @@ static int sums_add(struct gather *g, struct sums *s, const float *x, size_t row
     while (!s->pooled && s->set < set)
         if (next_set(g, s, e))
             return -1;
-    struct measuring m = {x, rows, s->width, s->amax, g->o.diagonal ? s->h[set] : NULL, mem_alloc(pieces, sizeof *m.count, e), NULL};
-    m.odd = m.count ? mem_alloc(pieces, 1, e) : NULL;
-    int r = m.odd ? 0 : -1;
-    if (!r)
-        each(g->o.threads, pieces, measure_columns, &m);
+    struct measuring m = {x, rows, s->width, s->amax, g->o.diagonal ? s->h[set] : NULL, s->piece, s->odd};
+    int r = 0;
+    memset(m.count, 0, pieces * sizeof *m.count);
+    each(g->o.threads, pieces, measure_columns, &m);
     for (size_t i = 0; !r && i < pieces; i++) {
         r = m.odd[i] ? say_odd(g, s, x, rows, e) : 0;
         for (size_t b = 0; b < STATS_BINS; b++)
             s->count[b] += m.count[i][b];
     }
-    free(m.count);
-    free(m.odd);
     if (!r && !g->o.diagonal)
         la_gram(g->o.threads, rows, s->width, x, s->width, s->h[set]);
     s->tokens[set] += rows;

@@ -2,6 +2,7 @@
 #include "calibrate/each.h"
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #ifndef OCTAVO_STATIC
@@ -20,6 +21,20 @@ static struct {
 } blas;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+#if !defined OCTAVO_STATIC && defined __x86_64__
+/* A version that does not know a processor takes it for one of 2004. What it can do is asked here. */
+static void choose_core(void)
+{
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        setenv("OPENBLAS_CORETYPE", "SKYLAKEX", 0);
+    else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        setenv("OPENBLAS_CORETYPE", "HASWELL", 0);
+}
+#else
+static void choose_core(void) { }
+#endif
+
 /* The library is loaded when first needed: it starts threads and takes memory as it loads, which
  * no other verb should pay for. */
 static void load(void)
@@ -30,19 +45,26 @@ static void load(void)
     if (want && !strcmp(want, "none"))
         return;
     setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    choose_core();
     void *lib = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     if (!lib)
         return;
     void *s = dlsym(lib, "cblas_sgemm"), *d = dlsym(lib, "cblas_dgemm"), *config = dlsym(lib, "openblas_get_config");
+    void *core = dlsym(lib, "openblas_get_corename");
     if (!s || !d || !config) {
         dlclose(lib);
         return;
     }
-    char *(*describe)(void);
+    static char name[96];
+    char *(*describe)(void), *(*kernels)(void) = NULL;
     memcpy(&blas.sgemm, &s, sizeof s);
     memcpy(&blas.dgemm, &d, sizeof d);
     memcpy(&describe, &config, sizeof config);
-    blas.name = describe();
+    memcpy(&kernels, &core, sizeof core);
+    const char *text = describe(); /* "OpenBLAS 0.3.21 NO_LAPACKE ..." */
+    const size_t first = strcspn(text, " "), both = first + (text[first] ? 1 + strcspn(text + first + 1, " ") : 0);
+    snprintf(name, sizeof name, "%.*s%s%s", both < 40 ? (int)both : 40, text, core ? " " : "", core ? kernels() : "");
+    blas.name = name;
 #endif
 }
 
@@ -115,7 +137,7 @@ void la_dgemm(bool ta, bool tb, size_t m, size_t n, size_t k, double alpha, cons
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Pieces of a product: so many rows of X by so many rows of W. */
-enum { PIECE_ROWS = 256, PIECE_OUT = 512 };
+enum { PIECE_ROWS = 512, PIECE_OUT = 512 };
 struct linear {
     size_t rows, in, out, ldx, ldy, across;
     const float *x, *w;
@@ -137,7 +159,7 @@ void la_linear(unsigned threads, size_t rows, size_t in, size_t out, const float
 }
 
 /* Tiles of H, those on and above the diagonal, counted row after row. */
-enum { TILE = 256, GRAM_ROWS = 256 };
+enum { TILE = 256, GRAM_ROWS = 1024 };
 struct gram {
     size_t rows, n, ldx, tiles;
     const float *x;

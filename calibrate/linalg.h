@@ -26,7 +26,7 @@ void la_dgemm(bool ta, bool tb, size_t m, size_t n, size_t k, double alpha, cons
 void la_linear(unsigned threads, size_t rows, size_t in, size_t out, const float *x, size_t ldx, const float *w, float *y, size_t ldy);
 
 /* H [n,n] += X^T X, X [rows,n], the upper triangle alone (row <= column), on `threads` threads.
- * Up to 256 rows are summed in F32, and those sums in double. */
+ * Up to 1024 rows are summed in F32, and those sums in double. */
 void la_gram(unsigned threads, size_t rows, size_t n, const float *x, size_t ldx, double *h);
 
 #endif
