@@ -3,6 +3,7 @@
 #include "cli/out.h"
 #include "cli/verbs.h"
 
+#include "calibrate/actscale.h"
 #include "calibrate/corpus.h"
 #include "calibrate/gather.h"
 #include "calibrate/linalg.h"
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 struct choice {
-    const char *tokens, *experts;
+    const char *tokens, *experts, *scales, *format;
     uint64_t length, limit, every, batch;
     bool merge, diagonal, spill, whole;
 };
@@ -307,6 +308,25 @@ static int calibrate(struct calibration *x, struct err *e)
     return r;
 }
 
+/* max, mse, or a percentage such as 99.9 */
+static int scales(const char *input, const struct choice *w, const struct common *c, struct err *e)
+{
+    const struct num *num = num_named(w->format ? w->format : "e4m3");
+    char *end;
+    const double share = strtod(w->scales, &end) / 100;
+    const bool max = !strcmp(w->scales, "max"), mse = !strcmp(w->scales, "mse");
+    struct stats s;
+    if (!num || !(num == num_named("e4m3") || num == num_named("int8") || num == num_named("e5m2")))
+        return err_set(e, ERR_USAGE, "--format takes e4m3, e5m2 or int8, not '%s'", w->format);
+    if (!max && !mse && (*end || end == w->scales || !(share > 0) || share > 1))
+        return err_set(e, ERR_USAGE, "--activation-scales takes max, mse or a percentage such as 99.9, not '%s'", w->scales);
+    if (stats_open(&s, input, e))
+        return -1;
+    const int r = actscale_write(&s, max ? ACTSCALE_MAX : mse ? ACTSCALE_MSE : ACTSCALE_PERCENTILE, share, num, c->output, sink_of(c), e);
+    stats_close(&s);
+    return r;
+}
+
 static int check(const struct choice *w, const struct common *c, size_t n, struct err *e)
 {
     if (!c->output && !c->dry_run)
@@ -315,6 +335,10 @@ static int check(const struct choice *w, const struct common *c, size_t n, struc
         return n >= 2 ? 0 : err_set(e, ERR_USAGE, "--merge adds up two files or more");
     if (n != 1)
         return err_set(e, ERR_USAGE, "which model? (--merge takes files of statistics)");
+    if (w->scales)
+        return c->output ? 0 : err_set(e, ERR_USAGE, "where to? -o FILE");
+    if (w->format)
+        return err_set(e, ERR_USAGE, "--format goes with --activation-scales");
     if (!w->tokens)
         return err_set(e, ERR_USAGE, "over which text? --tokens FILE");
     if (w->experts && strcmp(w->experts, "pooled") && strcmp(w->experts, "each"))
@@ -343,6 +367,8 @@ int verb_calibrate(int argc, char **argv, struct err *e)
         {OPT_FLAG, 0, "diagonal", NULL, "sums of squares alone: small, for reports, not for rounding", &w.diagonal},
         {OPT_FLAG, 0, "spill", NULL, "hidden states in a temporary file ($TMPDIR); done by itself when -M asks for it", &w.spill},
         {OPT_FLAG, 0, "merge", NULL, "add up files of statistics instead", &w.merge},
+        {OPT_STRING, 0, "activation-scales", "RULE", "fixed scales from a file of statistics instead: max, mse, or a percentage", &w.scales},
+        {OPT_STRING, 0, "format", "NAME", "what those are for: e4m3 (default), e5m2 or int8", &w.format},
         {OPT_FLAG, 0, "resume", NULL, "go on with a directory where an earlier run has stopped", &c.resume},
         OPTS_WORK(&c), OPTS_TALK(&c), {0}};
     const struct usage u = {"calibrate", "MODEL", "Statistics of the inputs of linear layers, for quantize --calibration.", opt, 1, SIZE_MAX};
@@ -352,6 +378,8 @@ int verb_calibrate(int argc, char **argv, struct err *e)
     if (check(&w, &c, n, e))
         return -1;
     w.every = w.whole ? 0 : w.every;
+    if (w.scales)
+        return scales(in[0], &w, &c, e);
     if (w.merge)
         return stats_merge(in, n, c.output, sink_of(&c), e);
     struct calibration x = {.input = in[0], .w = &w, .c = &c, .how = {w.diagonal, w.experts && !strcmp(w.experts, "each"), c.threads},

@@ -109,3 +109,24 @@ expect_err "statistics"
 head -c 100000 s.safetensors >cut.safetensors
 refused 3 quantize "$MODEL" --calibration cut.safetensors -o x
 absent x
+
+# ---- fixed scales of activations: the largest input over the largest code, the same for what shares an input ----
+octavo calibrate s.safetensors --activation-scales max --format int8 -o int8.safetensors
+octavo ls int8.safetensors >listing
+[ "$(grep -c 'input_scale .*F32 .*\[1\]' listing)" -eq 28 ] || { cat listing; fail "28 scales"; }
+bytes_of s.safetensors model.layers.2.self_attn.q_proj.amax | od -An -v -tf4 -w4 | sort -g | tail -n 1 >most
+for p in q k v; do
+    bytes_of int8.safetensors model.layers.2.self_attn.${p}_proj.input_scale | od -An -v -tf4 -w4
+done | sort -u >scale
+[ "$(wc -l <scale)" -eq 1 ] || fail "one scale for q, k and v"
+paste most scale | awk '{ d = $1 / 127 - $2; if (d > $2 * 1e-6 || -d > $2 * 1e-6) exit 1 }' || fail "amax / 127"
+octavo quantize -q "$MODEL" --target enflame-gcu300 --form w8a8 --activation-scales int8.safetensors -o gcu 2>err || { cat err; fail "W8A8 of Enflame"; }
+octavo verify -q "$MODEL" gcu --min-sqnr 28
+octavo calibrate s.safetensors --activation-scales 99.9 -o fp8.safetensors
+octavo calibrate s.safetensors --activation-scales mse -o mse.safetensors
+octavo quantize -q "$MODEL" --scheme fp8-tensor --convention modelopt --activations static --activation-scales mse.safetensors -o static
+refused 2 calibrate s.safetensors --activation-scales 0 -o x
+refused 2 calibrate s.safetensors --activation-scales some -o x
+refused 2 calibrate s.safetensors --activation-scales max --format mxfp8 -o x
+refused 3 calibrate "$MODEL" --activation-scales max -o x
+absent x
