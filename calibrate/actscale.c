@@ -17,22 +17,25 @@ static float bin_edge(size_t b)
 
 enum { FINITE = 0x7f800000 >> 19 };
 
-/* Squared error of all that was counted, rounded to num with this scale. */
+/* Squared error of all that was counted, rounded to num with this scale; what is in a bin is taken to be spread over it evenly. */
 static double squared_error(const struct num *num, const int64_t *count, float amax, float scale)
 {
-    float x[STATS_BINS], y[STATS_BINS];
-    uint8_t code[STATS_BINS];
+    enum { POINTS = 16 };
+    float x[FINITE], y[FINITE];
+    uint8_t code[FINITE];
     double sum = 0;
-    for (size_t b = 0; b < FINITE; b++) {
-        const float to = b + 1 < FINITE ? bin_edge(b + 1) : INFINITY;
-        x[b] = fminf((bin_edge(b) + to) / 2, amax);
-        y[b] = x[b] / scale;
-    }
-    num_encode_row(num, y, code, FINITE, OVERFLOW_SATURATE);
-    num_decode_row(num, code, y, FINITE);
-    for (size_t b = 0; b < FINITE; b++) {
-        const double d = (double)y[b] * (double)scale - (double)x[b];
-        sum += count[b] ? (double)count[b] * d * d : 0;
+    for (int k = 0; k < POINTS; k++) {
+        for (size_t b = 0; b < FINITE; b++) {
+            const float from = bin_edge(b), to = b + 1 < FINITE ? fminf(bin_edge(b + 1), fmaxf(amax, from)) : from;
+            x[b] = from + (to - from) * ((float)k + 0.5f) / POINTS;
+            y[b] = x[b] / scale;
+        }
+        num_encode_row(num, y, code, FINITE, OVERFLOW_SATURATE);
+        num_decode_row(num, code, y, FINITE);
+        for (size_t b = 0; b < FINITE; b++) {
+            const double d = (double)y[b] * (double)scale - (double)x[b];
+            sum += count[b] ? (double)count[b] / POINTS * d * d : 0;
+        }
     }
     return sum;
 }

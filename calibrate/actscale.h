@@ -11,8 +11,8 @@
 enum actscale_rule {
     ACTSCALE_MAX,        /* top is the largest magnitude: nothing is clipped */
     ACTSCALE_PERCENTILE, /* top is above that share of all elements */
-    ACTSCALE_MSE         /* the scale with the smallest squared error of the middles of the bins, of 1, 15/16, 14/16 ... of the largest
-                          * magnitude and on down by octaves */
+    ACTSCALE_MSE         /* the scale with the smallest squared error, of 1, 15/16, 14/16 ... of the largest magnitude and on down by
+                          * octaves */
 };
 /* count: [4096]; amax: the largest magnitude there was. 1 when there was nothing but zeros. share: of ACTSCALE_PERCENTILE, in
  * (0, 1]. */
