@@ -1,5 +1,6 @@
 #include "calibrate/corpus.h"
 
+#include "calibrate/tokenizer.h"
 #include "formats/io.h"
 
 #include <stdio.h>
@@ -89,11 +90,42 @@ int corpus_read(struct corpus *c, const char *path, struct err *e)
     return r;
 }
 
+int corpus_text(struct corpus *c, const char *path, const char *tokenizer, struct err *e)
+{
+    struct tokenizer *t;
+    size_t n;
+    *c = (struct corpus){0};
+    if (tokenizer_open(&t, tokenizer, e))
+        return -1;
+    char *text = io_read_file(path, (size_t)1 << 32, &n, e);
+    int r = text ? tokenizer_encode(t, text, n, &c->id, &c->tokens, e) : -1;
+    if (text && r)
+        r = err_prefix(e, "%s", path);
+    if (!r && !c->tokens)
+        r = err_set(e, ERR_INPUT, "%s: has no text", path);
+    c->bos = tokenizer_bos(t);
+    c->begins = c->bos != UINT32_MAX;
+    free(text);
+    tokenizer_close(t);
+    if (r)
+        corpus_free(c);
+    return r;
+}
+
+int corpus_of_model(struct corpus *c, const char *text, const char *tokenizer, const struct model *m, uint64_t vocab, struct err *e)
+{
+    char json[4096];
+    const bool beside = m->dir && snprintf(json, sizeof json, "%s/tokenizer.json", m->dir) < (int)sizeof json && io_exists(json);
+    if (!tokenizer && m->container != CONTAINER_GGUF && !beside && vocab == 256)
+        tokenizer = "bytes";
+    return corpus_text(c, text, tokenizer ? tokenizer : m->path, e);
+}
+
 int corpus_cut(struct corpus *c, size_t length, size_t limit, size_t every, struct err *e)
 {
-    const size_t tokens = limit && limit < c->tokens ? limit : c->tokens, want = length ? length : c->length ? c->length : 512;
-    const size_t n = ceil_div(tokens, want);
-    uint32_t *id = mem_alloc(tokens + 1, sizeof *id, e);
+    const size_t extra = c->begins, full = length ? length : c->length ? c->length : 512, want = full > extra + 1 ? full - extra : 1;
+    const size_t tokens = limit && limit < c->tokens ? limit : c->tokens, n = ceil_div(tokens, want);
+    uint32_t *id = mem_alloc(tokens + n + 1, sizeof *id, e);
     c->start = id ? mem_alloc(n + 1, sizeof *c->start, e) : NULL;
     c->set = c->start ? mem_alloc(n + 1, 1, e) : NULL;
     if (!c->set) {
@@ -107,14 +139,15 @@ int corpus_cut(struct corpus *c, size_t length, size_t limit, size_t every, stru
             if ((every && i % every == every - 1) != set)
                 continue;
             const size_t k = i + 1 < n ? want : tokens - i * want;
-            memcpy(id + at, c->id + i * want, k * sizeof *id);
+            id[at] = c->bos;
+            memcpy(id + at + extra, c->id + i * want, k * sizeof *id);
             c->set[c->n++] = (uint8_t)set;
-            c->start[c->n] = at += k;
+            c->start[c->n] = at += k + extra;
             in[set]++;
         }
     free(c->id);
     c->id = id;
-    c->tokens = tokens;
+    c->tokens = at;
     if (every && (!in[0] || !in[1]))
         return err_set(e, ERR_INPUT, "%zu tokens make %zu sequences of %zu, and one of every %zu is to be held out: shorter ones, or more text",
                        tokens, n, want, every);

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 struct choice {
-    const char *tokens, *experts, *scales, *format;
+    const char *tokens, *text, *tokenizer, *experts, *scales, *format;
     uint64_t length, limit, every, batch;
     bool merge, diagonal, spill, whole;
 };
@@ -70,7 +70,7 @@ static int provenance(struct calibration *x, struct err *e)
     sha256_end(&s, digest);
     sha256_hex(digest, hex);
     return say(x, "octavo.calibration.model", last_part(x->input), e) || say(x, "octavo.calibration.model_type", x->net.type, e)
-        || say(x, "octavo.calibration.text", last_part(x->w->tokens), e) || say(x, "octavo.calibration.text_sha256", hex, e)
+        || say(x, "octavo.calibration.text", last_part(x->w->text ? x->w->text : x->w->tokens), e) || say(x, "octavo.calibration.text_sha256", hex, e)
         || say_number(x, "octavo.calibration.tokens", x->text.tokens, e) || say_number(x, "octavo.calibration.sequences", x->text.n, e)
         || say_number(x, "octavo.calibration.holdout_every", x->w->every, e)
         || say(x, "octavo.calibration.products", la_name(), e) || say(x, "octavo.version", OCTAVO_VERSION, e) ? -1 : 0;
@@ -283,7 +283,8 @@ static int calibrate(struct calibration *x, struct err *e)
     struct gather *g = NULL;
     struct need n;
     if ((c->spool ? model_open_spooled : model_open)(&x->m, x->input, e) || net_open(&x->net, &x->m, c->threads, e)
-        || corpus_read(&x->text, x->w->tokens, e) || corpus_cut(&x->text, x->w->length, x->w->limit, x->w->every, e)
+        || (x->w->text ? corpus_of_model(&x->text, x->w->text, x->w->tokenizer, &x->m, x->net.vocab, e) : corpus_read(&x->text, x->w->tokens, e))
+        || corpus_cut(&x->text, x->w->length, x->w->limit, x->w->every, e)
         || gather_plan(&g, &x->net, 0, x->net.layers, x->how, e))
         return -1;
     int r = check_memory(x, &n, g, e);
@@ -339,8 +340,10 @@ static int check(const struct choice *w, const struct common *c, size_t n, struc
         return c->output ? 0 : err_set(e, ERR_USAGE, "where to? -o FILE");
     if (w->format)
         return err_set(e, ERR_USAGE, "--format goes with --activation-scales");
-    if (!w->tokens)
-        return err_set(e, ERR_USAGE, "over which text? --tokens FILE");
+    if (!w->tokens == !w->text)
+        return err_set(e, ERR_USAGE, "over which text? --text FILE, or --tokens FILE");
+    if (w->tokenizer && !w->text)
+        return err_set(e, ERR_USAGE, "--tokenizer goes with --text");
     if (w->experts && strcmp(w->experts, "pooled") && strcmp(w->experts, "each"))
         return err_set(e, ERR_USAGE, "--experts takes pooled or each, not '%s'", w->experts);
     if (w->every == 1)
@@ -357,6 +360,8 @@ int verb_calibrate(int argc, char **argv, struct err *e)
     common_init(&c);
     const struct opt opt[] = {
         OPTS_OUTPUT(&c),
+        {OPT_STRING, 0, "text", "FILE", "text in UTF-8, which the model's tokenizer makes ids of", &w.text},
+        {OPT_STRING, 0, "tokenizer", "PATH", "another tokenizer.json, model or GGUF for that, or the word bytes", &w.tokenizer},
         {OPT_STRING, 0, "tokens", "FILE", "token ids: U32 little-endian, or .npy; a table's rows are sequences", &w.tokens},
         {OPT_SIZE, 0, "length", "N", "tokens of a sequence (default 512, or the rows of the table)", &w.length},
         {OPT_SIZE, 0, "limit", "N", "only the first N tokens", &w.limit},

@@ -12,8 +12,8 @@ int more_check(const struct more *m, const char *reference, const char *model, s
     const bool any = m->calibration || m->end_to_end;
     if (any && (!strcmp(reference, "-") || !strcmp(model, "-")))
         return err_set(e, ERR_USAGE, "--calibration and --end-to-end read weights layer by layer, which a pipe does not allow");
-    if (m->end_to_end != (m->tokens != NULL))
-        return err_set(e, ERR_USAGE, "--end-to-end goes with --tokens FILE");
+    if (m->end_to_end ? !m->tokens == !m->text : m->tokens || m->text || m->tokenizer)
+        return err_set(e, ERR_USAGE, "--end-to-end goes with --text FILE or with --tokens FILE");
     if (m->activations && strcmp(m->activations, "e4m3") && strcmp(m->activations, "none"))
         return err_set(e, ERR_USAGE, "--activations takes e4m3 or none, not '%s'", m->activations);
     if (!m->end_to_end && (m->activations || m->greedy || m->length || m->limit || !isnan(m->max_kl) || !isnan(m->min_top)))
@@ -42,7 +42,8 @@ static int run_words(struct more *m, struct model *a, struct model *b, const str
     if (m->activations && !strcmp(m->activations, "e4m3"))
         o.inputs = inputs_e4m3;
     meter_start(&s.meter, "verify", c);
-    const int r = net_open(&na, a, c->threads, e) || net_open(&nb, b, c->threads, e) || corpus_read(&text, m->tokens, e)
+    const int r = net_open(&na, a, c->threads, e) || net_open(&nb, b, c->threads, e) 
+               || (m->text ? corpus_of_model(&text, m->text, m->tokenizer, a, na.vocab, e) : corpus_read(&text, m->tokens, e))
                || corpus_cut(&text, m->length, m->limit, 0, e) || words_compare(&m->words, &na, &nb, &text, &o, e) ? -1 : 0;
     meter_end(&s.meter);
     corpus_free(&text);

@@ -8,7 +8,7 @@
 struct more {
     const char *calibration;         /* --calibration */
     bool end_to_end;
-    const char *tokens, *activations;
+    const char *tokens, *text, *tokenizer, *activations;
     uint64_t length, limit, greedy;
     double min_output, max_kl, min_top;  /* NaN: no limit */
     struct output_errors outputs;
@@ -17,8 +17,10 @@ struct more {
 #define OPTS_MORE(m) \
     {OPT_STRING, 0, "calibration", "FILE", "statistics (octavo calibrate): the error of what each layer puts out", &(m)->calibration}, \
     {OPT_REAL, 0, "min-output", "DB", "fail below this ratio of a layer's output to its error", &(m)->min_output}, \
-    {OPT_FLAG, 0, "end-to-end", NULL, "run both models over --tokens: perplexity, KL divergence, agreement", &(m)->end_to_end}, \
-    {OPT_STRING, 0, "tokens", "FILE", "token ids for --end-to-end, as octavo calibrate reads them", &(m)->tokens}, \
+    {OPT_FLAG, 0, "end-to-end", NULL, "run both models over --text: perplexity, KL divergence, agreement", &(m)->end_to_end}, \
+    {OPT_STRING, 0, "text", "FILE", "text for --end-to-end, by REFERENCE's tokenizer", &(m)->text}, \
+    {OPT_STRING, 0, "tokenizer", "PATH", "another tokenizer.json, model or GGUF for that, or the word bytes", &(m)->tokenizer}, \
+    {OPT_STRING, 0, "tokens", "FILE", "token ids instead of text, as octavo calibrate reads them", &(m)->tokens}, \
     {OPT_SIZE, 0, "length", "N", "tokens of a sequence (default 512, or the rows of the table)", &(m)->length}, \
     {OPT_SIZE, 0, "limit", "N", "only the first N tokens", &(m)->limit}, \
     {OPT_STRING, 0, "activations", "WHAT", "round the inputs of MODEL's linear layers: e4m3, or none (default)", &(m)->activations}, \

@@ -50,7 +50,7 @@ Test(compare, words_are_those_of_the_definition)
         cr_assert_eq(model_open(&m[k], "samples/model", &e), 0, "%s", e.msg);
         cr_assert_eq(net_open(&n[k], &m[k], 2, &e), 0, "%s", e.msg);
     }
-    const struct corpus c = {id, IDS, start, set, 2, 0};
+    const struct corpus c = {.id = id, .tokens = IDS, .start = start, .set = set, .n = 2};
     cr_assert_eq(words_compare(&same, &n[0], &n[1], &c, &(struct words_options){.greedy = 3}, &e), 0, "%s", e.msg);
     cr_assert(same.kl == 0 && same.kl_max == 0 && same.same_top == 1 && same.nll[0] == same.nll[1] && same.diverged == 0 && same.until == 3);
     cr_assert_eq(words_compare(&w, &n[0], &n[1], &c, &(struct words_options){.inputs = inputs_e4m3}, &e), 0, "%s", e.msg);

@@ -21,6 +21,26 @@ done
 [ "$(grep -c 'tokens ' listing)" -eq 16 ] || fail "four points of four layers"
 [ "$(bytes_of s.safetensors model.layers.2.mlp.down_proj.tokens | od -An -v -tu8 -w8 | tr -d ' \n')" = 3328768 ] || fail "3328 and 768 rows"
 
+# ---- text: bytes, since this model has 256 tokens and no tokenizer; the same by name ----
+octavo calibrate -q "$MODEL" --text "$MODEL/excerpt.txt" --length 128 -o text.safetensors
+same_digest s.safetensors text.safetensors
+octavo calibrate -q "$MODEL" --text "$MODEL/excerpt.txt" --tokenizer bytes --length 128 -o text.safetensors -f
+same_digest s.safetensors text.safetensors
+refused 2 calibrate "$MODEL" --text "$MODEL/excerpt.txt" --tokens ids -o x
+refused 2 calibrate "$MODEL" --tokens ids --tokenizer bytes -o x
+refused 3 calibrate "$MODEL" --text "$MODEL/excerpt.txt" --tokenizer "$MODEL" -o x
+expect_err "tokenizer.json"
+refused 3 calibrate "$MODEL" --text /dev/null -o x
+expect_err "no text"
+# A tokenizer that begins texts with a token: each sequence begins with it, and it counts.
+if [ -f "${DATA:-/none}/models/stories260K.f32.gguf" ]; then
+    octavo calibrate "$DATA/models/stories260K.f32.gguf" --text "$MODEL/excerpt.txt" --length 100 -n >plan
+    octavo calibrate "$DATA/models/stories260K.f32.gguf" --text "$MODEL/excerpt.txt" --length 1000 -n >other
+    t=$(sed -n 's/^\([0-9]*\) tokens in \([0-9]*\) .*/\1 \2/p' plan) u=$(sed -n 's/^\([0-9]*\) tokens in \([0-9]*\) .*/\1 \2/p' other)
+    set -- $t $u
+    [ $(($1 - $2)) -eq $(($3 - $4)) ] && [ $2 -gt $4 ] || { cat plan other; fail "a token for each sequence"; }
+fi
+
 # ---- threads, where hidden states are, and a file a layer change nothing ----
 calibrate -o t.safetensors -T 1
 same s.safetensors t.safetensors
