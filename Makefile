@@ -127,6 +127,11 @@ asan: check-packages
 	@ASAN_OPTIONS=$(ASAN) \
 	  OCTAVO=$(CURDIR)/build/asan/octavo sh tests/run.sh build/asan/unit tests/cli
 
+# What statistics of inputs are worth, on real models (tests/accuracy).
+bench-accuracy: deps
+	@$(MAKE) --no-print-directory -s $(O)/octavo
+	@OCTAVO=$(CURDIR)/$(O)/octavo sh tests/accuracy/run.sh
+
 # Client libraries from PyPI open what Octavo writes; needs Python and the network.
 check-clients: deps
 	@$(MAKE) --no-print-directory -s $(O)/octavo $(O)/logits
@@ -165,7 +170,7 @@ tables: $(O)/octavo
 format:
 	clang-format -i $(sort $(filter-out build/%,$(wildcard */*.c */*.h */*/*.c */*/*.h)))
 
-.PHONY: all deps check-packages demo install clean check unit asan asan-unit check-clients gpu-files check-gpu prove bench check-deps \
+.PHONY: all deps check-packages demo install clean check unit asan asan-unit check-clients gpu-files check-gpu prove bench bench-accuracy check-deps \
         check-lists check-hdr check-man tables format
 .DELETE_ON_ERROR:
 .SECONDARY:
