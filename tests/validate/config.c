@@ -162,26 +162,76 @@ static void ct_any(const struct model *m, const struct found *f)
         compressed(m, f, "float-quantized", 8, "float", "channel", "token");
 }
 static void ct_mxfp8(const struct model *m, const struct found *f) { compressed(m, f, "mxfp8-quantized", 8, "float", "group", "group"); }
+static void ct_block(const struct model *m, const struct found *f)
+{
+    compressed(m, f, "float-quantized", 8, "float", "block", "group");
+    const json_t *g = json_object_get(json_object_get(section(m), "config_groups"), "group_0");
+    const json_t *b = json_object_get(json_object_get(g, "weights"), "block_structure");
+    if (json_array_size(b) != 2 || json_integer_value(json_array_get(b, 0)) != 128 || json_integer_value(json_array_get(b, 1)) != 128)
+        say("weights: block_structure is not [128, 128]");
+}
+static void ct_mxfp4(const struct model *m, const struct found *f) { compressed(m, f, "mxfp4-pack-quantized", 4, "float", "group", NULL); }
+static void ct_nvfp4(const struct model *m, const struct found *f) { compressed(m, f, "nvfp4-pack-quantized", 4, "float", "tensor_group", NULL); }
 static void ct_int4(const struct model *m, const struct found *f) { compressed(m, f, "pack-quantized", 4, "int", "channel|group", NULL); }
 
 /* vllm modelopt.py; NVIDIA/Model-Optimizer modelopt/torch/export/convert_hf_config.py */
-static void modelopt(const struct model *m, const struct found *f)
+static void modelopt_as(const struct model *m, const struct found *f, const char *algorithm, int group)
 {
     const json_t *q = section(m);
     json_t *side = side_file(m, "hf_quant_config.json");
     const json_t *inner = json_object_get(side, "quantization");
     word("quantization_config", q, "quant_method", "modelopt");
-    word("quantization_config", q, "quant_algo", "MXFP8");
+    word("quantization_config", q, "quant_algo", algorithm);
     ignored("ignore", json_object_get(q, "ignore"), f);
     if (!side)
         say("hf_quant_config.json: missing");
     if (!json_is_object(json_object_get(side, "producer")))
         say("hf_quant_config.json: no producer");
-    word("hf_quant_config.json", inner, "quant_algo", "MXFP8");
-    number("hf_quant_config.json", inner, "group_size", 32);
+    word("hf_quant_config.json", inner, "quant_algo", algorithm);
+    if (group)
+        number("hf_quant_config.json", inner, "group_size", group);
     ignored("exclude_modules", json_object_get(inner, "exclude_modules"), f);
     json_decref(side);
 }
+static void modelopt(const struct model *m, const struct found *f) { modelopt_as(m, f, "MXFP8", 32); }
+static void modelopt_fp8(const struct model *m, const struct found *f) { modelopt_as(m, f, "FP8", 0); }
+static void modelopt_nvfp4(const struct model *m, const struct found *f) { modelopt_as(m, f, "NVFP4|W4A16_NVFP4", 16); }
+
+/* vllm deepseek_v4/quant_config.py: the scales' type follows from expert_dtype */
+static void deepseek_v4(const struct model *m, const struct found *f)
+{
+    const json_t *q = section(m);
+    deepseek(m, f);
+    word("quantization_config", q, "scale_fmt", "ue8m0");
+    if (kind(f, "fp4"))
+        word("config.json", m->config, "expert_dtype", "fp4");
+}
+
+/* vllm quark/quark.py: from_config, _is_fp8_w8a8, _is_w_ocp_mx_a_x */
+static void quark(const struct model *m, const struct found *f, const char *dtype, const char *scheme)
+{
+    const json_t *q = section(m), *global = json_object_get(q, "global_quant_config"), *w = json_object_get(global, "weight");
+    const json_t *export = json_object_get(q, "export"), *x = json_object_get(global, "input_tensors");
+    word("quantization_config", q, "quant_method", "quark");
+    if (!json_is_object(export) || !json_is_array(json_object_get(export, "kv_cache_group")))
+        say("quantization_config: no export with a kv_cache_group");
+    word("export", export, "pack_method", "reorder|order");
+    word("weight", w, "dtype", dtype);
+    word("weight", w, "qscheme", scheme);
+    truth("weight", w, "is_dynamic", false);
+    if (!strcmp(dtype, "fp4")) {
+        number("weight", w, "group_size", 32);
+        word("weight", w, "scale_format", "e8m0");
+    } else {
+        word("input_tensors", x, "dtype", dtype);
+        truth("input_tensors", x, "is_dynamic", true);
+    }
+    if (!json_object_get(q, "layer_quant_config") || !json_object_get(q, "layer_type_quant_config"))
+        say("quantization_config: no layer_quant_config or layer_type_quant_config");
+    ignored("exclude", json_object_get(q, "exclude"), f);
+}
+static void quark_fp8(const struct model *m, const struct found *f) { quark(m, f, "fp8_e4m3", "per_channel"); }
+static void quark_mxfp4(const struct model *m, const struct found *f) { quark(m, f, "fp4", "per_group"); }
 
 /* msmodelslim docs ascendv1.md, vllm_ascend/quantization/modelslim_config.py */
 static void ascend_as(const char *convention, const struct model *m, const struct found *f)
@@ -322,7 +372,10 @@ static const struct {
     const char *name;
     void (*check)(const struct model *m, const struct found *f);
 } checks[] = {{"deepseek", deepseek}, {"compressed-tensors", ct_any}, {"compressed-tensors:mxfp8", ct_mxfp8},
-              {"compressed-tensors:int4", ct_int4}, {"modelopt", modelopt}, {"ascend-v1", ascend},
+              {"compressed-tensors:int4", ct_int4}, {"compressed-tensors:block", ct_block},
+              {"compressed-tensors:mxfp4", ct_mxfp4}, {"compressed-tensors:nvfp4", ct_nvfp4}, {"deepseek-v4", deepseek_v4},
+              {"modelopt:fp8", modelopt_fp8}, {"modelopt:nvfp4", modelopt_nvfp4}, {"quark:fp8", quark_fp8}, {"quark:mxfp4", quark_mxfp4},
+              {"modelopt", modelopt}, {"ascend-v1", ascend},
               {"ascend-v1:w4a8", ascend_w4a8}, {"mlu-fp8", mlu_fp8},
               {"mlu-smoothquant", mlu_smoothquant}, {"gcu-w8a8", gcu}, {"slimquant-w4a8", slimquant}, {"tim-vx", tim_vx}};
 

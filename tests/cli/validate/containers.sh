@@ -8,7 +8,9 @@ mini bf16 deepseek
 mini modelopt-fp8 scales
 cp -r "$MODEL" sample
 echo 'model.layers.*.experts.* ?= int4-channel' >experts
+echo 'model.layers.*.experts.* ?= mxfp4' >v4
 d=model.layers.0.mlp.down_proj        # [256,512]
+g=model.layers.0.mlp.gate_proj        # [512,256]
 printf '%-26s %8s %8s\n' convention accepted refused >table
 
 taken() { # taken CONVENTION DIR
@@ -68,7 +70,7 @@ end() {
 parts() { # parts WEIGHT DTYPE SHAPE SCALE DTYPE SHAPE OTHER_SHAPE
     x=$(printf %s "$4" | sed 's/.$/~/')
     broken $c model.safetensors "there is no $4" "s/\"$4\"/\"$x\"/"
-    broken $c model.safetensors "$4 is" "s/\(\"$4\":{\"dtype\":\"\)$5/\1$(printf %s "$5" | sed 's/^F32$/I32/;s/^U8$/I8/')/"
+    broken $c model.safetensors "$4 is" "s/\(\"$4\":{\"dtype\":\"\)$5/\1$(printf %s "$5" | sed 's/^F32$/I32/;s/^U8$/I8/;s/^F8_E8M0$/F8_E5M2/;s/^F8_E4M3$/F8_E5M2/')/"
     broken $c model.safetensors "$4: its shape" "s/\(\"$4\":{[^}]*\"shape\":\)\[$6\]/\1[$7]/"
     broken $c model.safetensors "${1%.*}" "s/\(\"$1\":{\"dtype\":\"\)$2/\1$(printf %s "$2" | sed 's/^F8_E4M3$/F8_E5M2/;t;s/^I8$/U8/;t;s/^U8$/I8/;s/^I32$/U32/')/"
     broken $c model.safetensors "${1%.*}" "s/\(\"$1\":{[^}]*\"shape\":\)\[$3\]/\1[$(printf %s "$3" | sed 's/\(.*\),\(.*\)/\2,\1/')]/"
@@ -114,6 +116,60 @@ broken $c model.safetensors "$d.weight_shape is" "s/\(\"$d.weight_shape\":{\"dty
 lists config.json
 broken $c config.json num_bits 's/"num_bits": 4/"num_bits": 8/'
 broken $c config.json format 's/"pack-quantized"/"pack_quantized"/'
+end
+
+begin compressed-tensors:block --scheme fp8-f32-128x128 --convention compressed-tensors
+parts $d.weight F8_E4M3 256,512 $d.weight_scale F32 2,4 4,2
+lists config.json
+broken $c config.json block_structure 's/"block_structure"/"block_struct"/'
+broken $c config.json strategy 's/"strategy": "block"/"strategy": "channel"/'
+broken $c config.json quantization_status 's/"compressed"/"frozen"/'
+end
+
+begin compressed-tensors:mxfp4 --scheme mxfp4 --convention compressed-tensors
+parts $g.weight_packed U8 512,128 $g.weight_scale U8 512,8 8,512
+lists config.json
+broken $c config.json format 's/"mxfp4-pack-quantized"/"nvfp4-pack-quantized"/'
+broken $c config.json group_size 's/"group_size": 32/"group_size": 16/'
+end
+
+begin compressed-tensors:nvfp4 --scheme nvfp4 --convention compressed-tensors
+parts $g.weight_packed U8 512,128 $g.weight_scale F8_E4M3 512,16 16,512
+broken $c model.safetensors "there is no $d.weight_global_scale" "s/\"$d.weight_global_scale\"/\"$d.weight_global_scal~\"/"
+lists config.json
+broken $c config.json strategy 's/"tensor_group"/"group"/'
+end
+
+begin deepseek-v4 --scheme fp8-ue8m0-128x128 --rules v4 --convention deepseek-v4
+parts $d.weight F8_E4M3 256,512 $d.scale F8_E8M0 2,4 4,2
+e=model.layers.1.mlp.experts.3.down_proj
+parts $e.weight I8 256,64 $e.scale F8_E8M0 256,4 4,256
+lists config.json
+broken $c config.json scale_fmt 's/"ue8m0"/"e8m0"/'
+broken $c config.json expert_dtype 's/"expert_dtype": "fp4"/"expert_dtype": "fp8"/'
+end
+
+begin quark:fp8 --scheme fp8-channel --convention quark
+parts $d.weight F8_E4M3 256,512 $d.weight_scale F32 256 128
+lists config.json
+broken $c config.json quant_method 's/"quark"/"quork"/'
+broken $c config.json qscheme 's/"per_channel"/"per_row"/g'
+broken $c config.json pack_method 's/"pack_method"/"packing"/'
+end
+
+begin quark:mxfp4 --scheme mxfp4 --convention quark
+parts $g.weight U8 512,128 $g.weight_scale U8 512,8 8,512
+lists config.json
+broken $c config.json group_size 's/"group_size": 32/"group_size": 16/g'
+broken $c config.json scale_format 's/"scale_format": "e8m0"/"scale_format": "float32"/'
+end
+
+begin modelopt:nvfp4 --scheme nvfp4 --convention modelopt
+parts $g.weight U8 512,128 $g.weight_scale F8_E4M3 512,16 16,512
+broken $c model.safetensors "there is no $d.weight_scale_2" "s/\"$d.weight_scale_2\"/\"$d.weight_scale_~\"/"
+lists config.json
+broken $c hf_quant_config.json group_size 's/"group_size": 16/"group_size": 32/'
+broken $c hf_quant_config.json quant_algo 's/NVFP4/FP4/'
 end
 
 begin modelopt --scheme mxfp8 --convention modelopt
@@ -182,6 +238,16 @@ lists config.json
 broken $c quantize_config.json "not listed" 's/"lm_head"/"lm_haed"/'
 broken $c quantize_config.json quant_method 's/"w8a8"/"w8a9"/'
 broken $c config.json group_size 's/"group_size"/"group"/'
+end
+
+begin modelopt:fp8 --scheme fp8-tensor --convention modelopt --activations static --activation-scales scales
+broken $c model.safetensors "there is no $d.weight_scale" "s/\"$d.weight_scale\"/\"$d.weight_scal~\"/"
+broken $c model.safetensors "$d.weight_scale is" "s/\(\"$d.weight_scale\":{\"dtype\":\"\)F32/\1I32/"
+broken $c model.safetensors "$d" "s/\(\"$d.weight\":{\"dtype\":\"\)F8_E4M3/\1F8_E5M2/"
+broken $c model.safetensors "there is no $d.input_scale" "s/\"$d.input_scale\"/\"$d.input_scal~\"/"
+lists config.json
+broken $c config.json quant_algo 's/"FP8"/"FP9"/'
+broken $c hf_quant_config.json quant_algo 's/"FP8"/"FP9"/'
 end
 
 begin slimquant-w4a8 --scheme int8-channel --rules experts --convention slimquant-w4a8
