@@ -1,52 +1,12 @@
 #include "calibrate/corpus.h"
 
+#include "calibrate/npy.h"
 #include "calibrate/tokenizer.h"
 #include "formats/io.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* numpy/lib/format.py: "\x93NUMPY", version, length of the header, a Python dict. */
-struct npy {
-    size_t data, item, rows, cols;
-    bool is_signed;
-};
-
-static int npy_header(const char *path, const uint8_t *p, size_t have, struct npy *x, struct err *e)
-{
-    const bool wide = have >= 12 && p[6] > 1;
-    const size_t at = wide ? 12 : 10, n = have < at ? 0 : wide ? p[8] | (size_t)p[9] << 8 | (size_t)p[10] << 16 | (size_t)p[11] << 24
-                                                               : p[8] | (size_t)p[9] << 8;
-    if (have < at || n > have - at || n > 65536)
-        return err_set(e, ERR_INPUT, "%s: the header of the .npy is cut", path);
-    char *text = strndup((const char *)p + at, n);
-    const char *descr = text ? strstr(text, "'descr':") : NULL, *shape = text ? strstr(text, "'shape':") : NULL;
-    int bad = !text ? err_set(e, ERR_SYSTEM, "out of memory") : 0;
-    *x = (struct npy){.data = at + n, .rows = 1};
-    if (!bad && text && strstr(text, "'fortran_order': True"))
-        bad = err_set(e, ERR_INPUT, "%s: is in Fortran's order; numpy.ascontiguousarray makes it C's", path);
-    char kind = 0, order = 0;
-    unsigned size = 0;
-    if (!bad && (!descr || sscanf(descr, "'descr': '%c%c%u'", &order, &kind, &size) != 3 || (order != '<' && order != '|')
-                 || (kind != 'i' && kind != 'u') || (size != 2 && size != 4 && size != 8)))
-        bad = err_set(e, ERR_INPUT, "%s: holds no integers of 16, 32 or 64 bits, which token ids are", path);
-    unsigned long long a = 0, c = 0;
-    const int dims = !bad && shape ? sscanf(shape, "'shape': (%llu, %llu", &a, &c) : 0;
-    if (!bad && (dims < 1 || a > have || c > have))
-        bad = err_set(e, ERR_INPUT, "%s: has a shape that is neither [ids] nor [sequences, ids]", path);
-    if (!bad) {
-        x->item = size;
-        x->is_signed = kind == 'i';
-        x->rows = dims == 2 ? a : 1;
-        x->cols = dims == 2 ? c : a;
-        if (x->rows * x->cols * size != have - x->data)
-            bad = err_set(e, ERR_INPUT, "%s: has %zu bytes of ids, and its header says %llu", path, have - x->data,
-                          (unsigned long long)(x->rows * x->cols * size));
-    }
-    free(text);
-    return bad;
-}
 
 static int take_id(const char *path, uint64_t v, size_t i, uint32_t *id, struct err *e)
 {
@@ -59,20 +19,20 @@ static int take_id(const char *path, uint64_t v, size_t i, uint32_t *id, struct 
 int corpus_read(struct corpus *c, const char *path, struct err *e)
 {
     size_t n;
-    struct npy x = {.item = 4};
+    struct npy x = {.item = 4, .kind = 'u', .rank = 1};
     *c = (struct corpus){0};
     char *b = io_read_file(path, (size_t)1 << 36, &n, e);
     int r = b ? 0 : -1;
-    const bool is_npy = b && n > 6 && !memcmp(b, "\x93NUMPY", 6);
-    if (!r && is_npy)
-        r = npy_header(path, (const uint8_t *)b, n, &x, e);
-    else if (!r) {
-        x.cols = n / 4;
-        x.rows = 1;
+    if (b && npy_is((const uint8_t *)b, n)) {
+        r = npy_header(&x, path, (const uint8_t *)b, n, n, e);
+        if (!r && ((x.kind != 'i' && x.kind != 'u') || x.item < 2 || x.rank > 2))
+            r = err_set(e, ERR_INPUT, "%s: holds no integers of 16, 32 or 64 bits in a row or a table, which token ids are", path);
+    } else if (b) {
+        x.dim[0] = n / 4;
         r = n % 4 ? err_set(e, ERR_INPUT, "%s: has %zu bytes, which are no ids of 4", path, n) : 0;
     }
-    c->tokens = r ? 0 : x.rows * x.cols;
-    c->length = x.rows > 1 ? x.cols : 0;
+    c->tokens = r ? 0 : x.rank == 2 ? x.dim[0] * x.dim[1] : x.dim[0];
+    c->length = x.rank == 2 && x.dim[0] > 1 ? x.dim[1] : 0;
     if (!r && !c->tokens)
         r = err_set(e, ERR_INPUT, "%s: has no ids", path);
     c->id = r ? NULL : mem_alloc(c->tokens, sizeof *c->id, e);
@@ -80,7 +40,7 @@ int corpus_read(struct corpus *c, const char *path, struct err *e)
     for (size_t i = 0; !r && i < c->tokens; i++) {
         uint64_t v = 0;
         memcpy(&v, b + x.data + i * x.item, x.item);
-        if (x.is_signed && x.item < 8 && v >> (8 * x.item - 1))
+        if (x.kind == 'i' && x.item < 8 && v >> (8 * x.item - 1))
             v |= ~(uint64_t)0 << (8 * x.item);
         r = take_id(path, v, i, &c->id[i], e);
     }

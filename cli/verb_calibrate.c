@@ -5,6 +5,7 @@
 
 #include "calibrate/actscale.h"
 #include "calibrate/corpus.h"
+#include "calibrate/dumps.h"
 #include "calibrate/gather.h"
 #include "calibrate/linalg.h"
 #include "formats/io.h"
@@ -19,7 +20,7 @@
 struct choice {
     const char *tokens, *text, *tokenizer, *experts, *scales, *format;
     uint64_t length, limit, every, batch;
-    bool merge, diagonal, spill, whole;
+    bool merge, diagonal, spill, whole, dumps;
 };
 
 struct calibration {
@@ -328,12 +329,27 @@ static int scales(const char *input, const struct choice *w, const struct common
     return r;
 }
 
+/* Inputs that hooks of another framework have dumped. */
+static int dumps(const char *const *in, size_t n, const struct choice *w, const struct common *c, struct err *e)
+{
+    const struct dump_options o = {{w->diagonal, false, c->threads}, w->length ? w->length : 512, w->every};
+    const struct meta kv[] = {{"octavo.calibration.text", "dumps"}, {"octavo.calibration.products", la_name()}, {"octavo.version", OCTAVO_VERSION}};
+    size_t points;
+    if (dumps_gather(in, n, c->output, &o, kv, sizeof kv / sizeof *kv, sink_of(c), &points, e))
+        return -1;
+    if (!c->quiet)
+        fprintf(stderr, "octavo calibrate: inputs of %zu layers -> %s\n", points, c->output);
+    return 0;
+}
+
 static int check(const struct choice *w, const struct common *c, size_t n, struct err *e)
 {
     if (!c->output && !c->dry_run)
         return err_set(e, ERR_USAGE, "where to? -o FILE, or -o DIR/ for a file a layer");
     if (w->merge)
         return n >= 2 ? 0 : err_set(e, ERR_USAGE, "--merge adds up two files or more");
+    if (w->dumps)
+        return c->output && !w->text && !w->tokens ? 0 : err_set(e, ERR_USAGE, "--dumps takes files of inputs and -o FILE, no text");
     if (n != 1)
         return err_set(e, ERR_USAGE, "which model? (--merge takes files of statistics)");
     if (w->scales)
@@ -371,6 +387,7 @@ int verb_calibrate(int argc, char **argv, struct err *e)
         {OPT_STRING, 0, "experts", "HOW", "down projections of experts: pooled (default), or each one's moments beside", &w.experts},
         {OPT_FLAG, 0, "diagonal", NULL, "sums of squares alone: small, for reports, not for rounding", &w.diagonal},
         {OPT_FLAG, 0, "spill", NULL, "hidden states in a temporary file ($TMPDIR); done by itself when -M asks for it", &w.spill},
+        {OPT_FLAG, 0, "dumps", NULL, "the operands are inputs that another framework has dumped: safetensors or .npy", &w.dumps},
         {OPT_FLAG, 0, "merge", NULL, "add up files of statistics instead", &w.merge},
         {OPT_STRING, 0, "activation-scales", "RULE", "fixed scales from a file of statistics instead: max, mse, or a percentage", &w.scales},
         {OPT_STRING, 0, "format", "NAME", "what those are for: e4m3 (default), e5m2 or int8", &w.format},
@@ -385,6 +402,8 @@ int verb_calibrate(int argc, char **argv, struct err *e)
     w.every = w.whole ? 0 : w.every;
     if (w.scales)
         return scales(in[0], &w, &c, e);
+    if (w.dumps)
+        return dumps(in, n, &w, &c, e);
     if (w.merge)
         return stats_merge(in, n, c.output, sink_of(&c), e);
     struct calibration x = {.input = in[0], .w = &w, .c = &c, .how = {w.diagonal, w.experts && !strcmp(w.experts, "each"), c.threads},

@@ -294,9 +294,9 @@ Test(stats, ids_of_every_form)
         const char *header, *says;
         size_t n;
     } bad[] = {{"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", "no integers", 8},
-               {"{'descr': '>i4', 'fortran_order': False, 'shape': (2,), }\n", "no integers", 8},
+               {"{'descr': '>i4', 'fortran_order': False, 'shape': (2,), }\n", "little-endian", 8},
                {"{'descr': '<i4', 'fortran_order': True, 'shape': (2,), }\n", "Fortran", 8},
-               {"{'descr': '<i4', 'fortran_order': False, 'shape': (3,), }\n", "8 bytes of ids", 8},
+               {"{'descr': '<i4', 'fortran_order': False, 'shape': (3,), }\n", "8 bytes of elements", 8},
                {"{'descr': '<i4', 'fortran_order': False, 'shape': (), }\n", "shape", 8},
                {"{'descr': '<i4', 'fortran_order': False, 'shape': (18446744073709551615,), }\n", "shape", 8},
                {"{'descr': '<i4', 'fortran_order': False, 'shape': (0,), }\n", "no ids", 0},
