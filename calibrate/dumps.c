@@ -136,6 +136,23 @@ static int one_dump(struct dumps *x, const struct dump *d, struct gather *g, con
     return r;
 }
 
+/* The point of a dump, and the layers that get the same input and have no dump of their own. */
+static int plan_point(struct dumps *x, const struct dump *d, struct gather *g, struct err *e)
+{
+    static const char *const same[][3] = {{"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}, {"w1", "w3"}, {"q_a_proj", "kv_a_proj_with_mqa"}};
+    const char *linear[3] = {d->name}, *last = strrchr(d->name, '.');
+    size_t n = 1, other;
+    for (size_t i = 0; last && i < sizeof same / sizeof *same; i++)
+        for (size_t k = 1; !strcmp(last + 1, same[i][0]) && k < 3 && same[i][k]; k++) {
+            const char *name = arena_printf(&x->mem, e, "%.*s.%s", (int)(last - d->name), d->name, same[i][k]);
+            if (!name)
+                return -1;
+            if (!map_find(&x->by_name, name, &other))
+                linear[n++] = name;
+        }
+    return gather_plan_add(g, linear, n, d->cols, e);
+}
+
 int dumps_gather(const char *const *path, size_t files, const char *output, const struct dump_options *o, const struct meta *kv, size_t nkv,
                  struct sink_options sink, size_t *n, struct err *e)
 {
@@ -146,7 +163,7 @@ int dumps_gather(const char *const *path, size_t files, const char *output, cons
         r = ends_with(path[i], ".npy") ? add_npy(&x, path[i], e) : add_model(&x, path[i], e);
     r = r ? r : gather_plan_empty(&g, o->how, e);
     for (size_t i = 0; !r && i < x.n; i++)
-        r = gather_plan_add(g, &x.d[i].name, 1, x.d[i].cols, e);
+        r = plan_point(&x, &x.d[i], g, e);
     r = r ? r : gather_create(g, output, kv, nkv, sink, e);
     for (size_t i = 0; !r && i < x.n; i++)
         r = one_dump(&x, &x.d[i], g, o, e);

@@ -84,6 +84,7 @@ Test(dumps, every_form)
     check(out, "m.q_proj", 50, 3);
     check(out, "m.k_proj.weight", ROWS, 3);
     check(out, "m.o_proj", ROWS, 3);
+    check(out, "m.v_proj", 50, 3); /* has none of its own: that of q_proj */
     cr_assert_eq(run((const char *const[]){st}, 1, out, 64, 0, &e), 0, "%s", e.msg);
     check(out, "m.k_proj", ROWS, 0);
     buf_free(&image);
