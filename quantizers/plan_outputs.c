@@ -37,18 +37,21 @@ int plan_fix(struct plan *p, const struct group *g, struct out_tensor *out, size
     float x;
     if (!name)
         return -1;
-    if (!w->activations || !map_find(&w->activations->by_name, name, &i))
-        return err_set(e, ERR_INPUT, "'%s' needs '%s' for its fixed activations, which --activation-scales does not have",
-                       global->weight, name);
-    const struct tensor *t = &w->activations->t[i];
+    const struct model *from = w->activations && map_find(&w->activations->by_name, name, &i) ? w->activations : NULL;
+    if (!from && g && p->src->random && g->scheme->elem == global->scheme->elem && map_find(&p->src->by_name, name, &i))
+        from = p->src; /* codes of the same kind have one beside them that is for such activations */
+    if (!from)
+        return err_set(e, ERR_INPUT, "'%s' needs '%s' for its static activations, which neither %s nor --activation-scales has",
+                       global->weight, name, p->src->path);
+    const struct tensor *t = &from->t[i];
     if (t->dtype != DT_F32 || tensor_elems(t) != 1)
-        return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s with %llu elements, and one F32 is wanted", w->activations->path, name,
+        return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s with %llu elements, and one F32 is wanted", from->path, name,
                        dtype_name(t->dtype), (unsigned long long)tensor_elems(t));
-    if (model_read((struct model *)w->activations, i, 0, &x, 4, e))
+    if (model_read((struct model *)from, i, 0, &x, 4, e))
         return -1;
     const float rounded = bf16_decode(bf16_encode(x));
     if (!(rounded > 0) || isinf(rounded))
-        return err_set(e, ERR_INPUT, "%s: tensor '%s' is %g, which is no scale", w->activations->path, name, (double)x);
+        return err_set(e, ERR_INPUT, "%s: tensor '%s' is %g, which is no scale", from->path, name, (double)x);
     global->times = scale->times = rounded;
     return 0;
 }
@@ -141,6 +144,14 @@ static int check_symmetric(struct plan *p, const struct out_tensor *scale, const
     return 0;
 }
 
+static bool has_bias(const struct plan *p, const struct out_tensor *o)
+{
+    char name[1024];
+    size_t i;
+    snprintf(name, sizeof name, "%.*s.bias", (int)(strlen(o->name) - strlen(".quant_bias")), o->name);
+    return map_find(&p->src->by_name, name, &i);
+}
+
 int plan_rest(struct plan *p, size_t place, const struct view *v, const struct out_tensor *out, size_t n,
                     const struct wanted *w, struct err *e)
 {
@@ -148,7 +159,10 @@ int plan_rest(struct plan *p, size_t place, const struct view *v, const struct o
     const int64_t shape[2] = {(int64_t)(m.batch * m.rows), (int64_t)m.cols};
     for (size_t i = 0; i < n; i++) {
         int r = 0;
-        if (out[i].part == PART_ZERO || out[i].part == PART_ONE)
+        if (out[i].part == PART_ZERO && ends_with(out[i].name, ".quant_bias") && has_bias(p, &out[i]))
+            r = err_set(e, ERR_INPUT, "'%s' has a bias, which this version does not put into '%s' (a rule can keep it, or take other activations)",
+                        out[i].weight, out[i].name);
+        else if (out[i].part == PART_ZERO || out[i].part == PART_ONE)
             r = add_fill(p, place, &out[i], out[i].part == PART_ONE, e);
         else if (plan_is_fixed(&out[i]) && out[i].times != 0)
             r = add_bytes(p, place, &out[i], &out[i].times, 4, e);

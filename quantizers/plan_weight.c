@@ -401,6 +401,29 @@ static int check_constants(struct plan *p, const struct group *g, struct err *e)
     return 0;
 }
 
+/* Scales that have those of static activations in them, wanted in the convention that they are in: all of it stays. */
+static bool stays_static(const struct plan *p, const struct group *g, const struct scheme *to, const struct wanted *w)
+{
+    return to == g->scheme && w->convention == p->group.convention && w->activation_given && w->activation == ACTIVATION_STATIC
+        && g->of[PART_GLOBAL] != NO_TENSOR && !g->scheme->two_level;
+}
+
+static int copy_group(struct plan *p, const struct group *g, struct err *e)
+{
+    for (size_t i = 0; i < p->src->n; i++) {
+        if (!grouping_has(&p->group, i) || &p->group.g[p->group.group[i]] != g)
+            continue;
+        struct out_tensor o = out_same(&p->src->t[i], p->group.part[i]);
+        o.scheme = g->scheme;
+        o.weight = g->name;
+        o.view = g->view;
+        o.activation = ACTIVATION_STATIC;
+        if (plan_copy(p, i, &o, NULL, e))
+            return -1;
+    }
+    return 0;
+}
+
 /* Rounding twice is for the weight; what lay beside it has done its work. */
 static int recode_all(struct plan *p, const struct group *g, const struct encoding *to, enum action a,
                       const struct wanted *w, struct err *e)
@@ -410,6 +433,8 @@ static int recode_all(struct plan *p, const struct group *g, const struct encodi
     if (misfit)
         return err_set(e, ERR_INPUT, "%s: tensor %s%s", p->src->path, misfit,
                        w->gguf ? " (a rule, PATTERN = bf16, decodes it)" : "");
+    if (stays_static(p, g, to->scheme, w))
+        return copy_group(p, g, e);
     set_merged(p, g);
     if (check_constants(p, g, e))
         return -1;

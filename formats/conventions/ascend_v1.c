@@ -323,13 +323,12 @@ static int outputs(const struct weight *w, struct arena *mem, struct out_tensor 
     const uint64_t one = 1;
     if (!row)
         return err_set(e, ERR_USAGE, "ascend-v1 has no type for scheme %s", w->scheme->name);
-    /* What calibration found, and what hangs together with it, is carried over. */
+    /* Symmetric activations: what stands for zero is 0, and nothing is added to sums of codes. */
     if (row->activation == ACTIVATION_STATIC)
-        return put_weight(&o, NULL, PACK_PLAIN, w->scheme->elem)
-            || put_part(&o, PART_AUX, ".input_scale", DT_F32, 1, &one)
-            || put_part(&o, PART_AUX, ".input_offset", DT_F32, 1, &one)
-            || put_part(&o, PART_AUX, ".quant_bias", DT_I32, 1, &w->dim[w->rank - 2])
-            || put_part(&o, PART_AUX, ".deq_scale", DT_F32, 1, &w->dim[w->rank - 2]) ? -1 : 0;
+        return put_weight(&o, NULL, PACK_PLAIN, w->scheme->elem) || put_row_scale(&o, ".deq_scale")
+            || put_part(&o, PART_GLOBAL, ".input_scale", DT_F32, 1, &one) || (out[2].divides = true, 0)
+            || put_part(&o, PART_ZERO, ".input_offset", DT_F32, 1, &one)
+            || put_part(&o, PART_ZERO, ".quant_bias", DT_I32, 1, &w->dim[w->rank - 2]) ? -1 : 0;
     if (row->rows && rows_fit(w, e))
         return -1;
     if ((row->packed ? put_weight(&o, NULL, PACK_BYTES, DT_U8)

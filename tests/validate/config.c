@@ -255,8 +255,9 @@ static void ascend_as(const char *convention, const struct model *m, const struc
         const char *said = text(d, m->t[i].name);
         const struct rule *r = m->t[i].rank >= 2 ? rule_of(convention, &m->t[i]) : NULL;
         char weight[NAME];
-        for (int p = 0; !r && p < 3; p++) { /* scale, offset and bias have the type of their weight */
-            static const char *const end[] = {".weight_scale", ".weight_offset", ".scale_bias"};
+        for (int p = 0; !r && p < 7; p++) { /* what belongs to a weight has its type */
+            static const char *const end[] = {".weight_scale", ".weight_offset", ".scale_bias", ".deq_scale", ".input_scale", ".input_offset",
+                                              ".quant_bias"};
             const size_t n = strlen(m->t[i].name), k = strlen(end[p]);
             if (n > k && !strcmp(m->t[i].name + n - k, end[p])) {
                 snprintf(weight, NAME, "%.*s.weight", (int)(n - k), m->t[i].name);
@@ -274,6 +275,7 @@ static void ascend_as(const char *convention, const struct model *m, const struc
 }
 
 static void ascend(const struct model *m, const struct found *f) { ascend_as("ascend-v1", m, f); }
+static void ascend_static(const struct model *m, const struct found *f) { ascend_as("ascend-v1:static", m, f); }
 
 /* w4a8.py: per channel is what it calls a group_size of 0, and version 1.0.0 the packing of two rows. */
 static void ascend_w4a8(const struct model *m, const struct found *f)
@@ -376,7 +378,7 @@ static const struct {
               {"compressed-tensors:mxfp4", ct_mxfp4}, {"compressed-tensors:nvfp4", ct_nvfp4}, {"deepseek-v4", deepseek_v4},
               {"modelopt:fp8", modelopt_fp8}, {"modelopt:nvfp4", modelopt_nvfp4}, {"quark:fp8", quark_fp8}, {"quark:mxfp4", quark_mxfp4},
               {"modelopt", modelopt}, {"ascend-v1", ascend},
-              {"ascend-v1:w4a8", ascend_w4a8}, {"mlu-fp8", mlu_fp8},
+              {"ascend-v1:w4a8", ascend_w4a8}, {"ascend-v1:static", ascend_static}, {"mlu-fp8", mlu_fp8},
               {"mlu-smoothquant", mlu_smoothquant}, {"gcu-w8a8", gcu}, {"slimquant-w4a8", slimquant}, {"tim-vx", tim_vx}};
 
 bool check_config(const char *convention, const struct model *m, const struct found *f)

@@ -25,6 +25,9 @@ const struct rule rules[] = {
     {"modelopt", "mxfp8", ".weight", " F8_E4M3 ", 1, false, false, {{"_scale", " U8 ", GROUPS_32, false}}},
     {"ascend-v1", "W8A8_DYNAMIC", ".weight", " I8 ", 1, false, false,
      {{"_scale", " F32 BF16 ", ROWS_1, false}, {"_offset", " F32 BF16 ", ROWS_1, false}}},
+    {"ascend-v1:static", "W8A8", ".weight", " I8 ", 1, false, false, /* vllm_ascend quantization/methods/w8a8_static.py */
+     {{".deq_scale", " F32 I64 ", ROWS, false}, {".input_scale", " F32 ", ONE, false}, {".input_offset", " F32 ", ONE, false},
+      {".quant_bias", " I32 ", ROWS, false}}},
     {"ascend-v1:w4a8", "W4A8_DYNAMIC", ".weight", " I8 ", 1, true, false, /* vllm_ascend quantization/methods/w4a8.py */
      {{"_scale", " F32 BF16 ", PAIRS_1, false}, {"_offset", " F32 BF16 ", PAIRS_1, false}, {".scale_bias", " F32 ", BIAS, false}}},
     {"ascend-v1:w4a8", "W8A8_DYNAMIC", ".weight", " I8 ", 1, false, true,

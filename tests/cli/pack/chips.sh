@@ -147,6 +147,29 @@ octavo unpack -q ranks -o whole
 same_digest adir whole
 [ "$(octavo ls ranks/rank-01-of-2.octp | awk '/layers.1.mlp.experts.0.down_proj.scale_bias/ { print $3 }')" = "[256,8]" ] || fail "half of the sums"
 
+# ---- static activations of Ascend: the scale of the weight times that of the inputs, nothing stands for zero ----
+mini modelopt-fp8 scales
+octavo quantize -q m --target ascend-910b --form int8-static --activation-scales scales -o static.safetensors
+octavo quantize -q m --target ascend-910b -o dynamic.safetensors
+w=model.layers.0.mlp.down_proj
+octavo convert -q scales -o scale.safetensors
+bytes_of scale.safetensors $w.input_scale | od -An -v -tf4 -w4 >in
+bytes_of static.safetensors $w.input_scale | od -An -v -tf4 -w4 >stored
+paste in stored | awk '{ d = $1 / $2 - 1; if (d > 0.004 || -d > 0.004) exit 1 }' || fail "the scale of the inputs, in BF16"
+bytes_of static.safetensors $w.weight >want
+bytes_of dynamic.safetensors $w.weight >got
+same want got
+bytes_of static.safetensors $w.deq_scale | od -An -v -tf4 -w4 >got
+bytes_of dynamic.safetensors $w.weight_scale | od -An -v -tf4 -w4 | awk -v s="$(cat stored)" '{ print $1 * s }' >want
+[ "$(wc -l <got)" -eq 256 ] || fail "a scale for each row"
+paste want got | awk '{ d = $1 / $2 - 1; if (d > 1e-5 || -d > 1e-5) exit 1 }' || fail "deq_scale = input_scale * weight_scale"
+[ "$(bytes_of static.safetensors $w.quant_bias | od -An -v -td4 -w4 | sort -u | tr -d ' ')" = 0 ] || fail "quant_bias"
+octavo verify -q dynamic.safetensors static.safetensors --min-sqnr 120
+octavo convert -q static.safetensors -o carried.safetensors
+same_digest static.safetensors carried.safetensors
+octavo quantize -q static.safetensors --scheme int8-channel --convention ascend-v1 --activations static --exclude '*kv_b_proj*' -o again.safetensors -f
+same_digest static.safetensors again.safetensors
+
 # ---- computed beside the scales ----------------------------------------------------
 octavo quantize -q "$MODEL" --target kunlunxin-p800 -o int8
 octavo quantize -q "$MODEL" --target ascend-910b -o ascend

@@ -250,6 +250,17 @@ broken $c config.json quant_algo 's/"FP8"/"FP9"/'
 broken $c hf_quant_config.json quant_algo 's/"FP8"/"FP9"/'
 end
 
+begin ascend-v1:static --target ascend-910b --form int8-static --activation-scales scales
+f=$(cd q && ls *.safetensors)
+broken $c $f "there is no $d.deq_scale" "s/\"$d.deq_scale\"/\"$d.deq_scal~\"/"
+broken $c $f "$d.deq_scale is" "s/\(\"$d.deq_scale\":{\"dtype\":\"\)F32/\1I32/"
+broken $c $f "$d.deq_scale: its shape" "s/\(\"$d.deq_scale\":{[^}]*\"shape\":\)\[256\]/\1[128]/"
+broken $c $f "there is no $d.quant_bias" "s/\"$d.quant_bias\"/\"$d.quant_bia~\"/"
+broken $c $f "$d.quant_bias is" "s/\(\"$d.quant_bias\":{\"dtype\":\"\)I32/\1F32/"
+broken $c $f "there is no $d.input_offset" "s/\"$d.input_offset\"/\"$d.input_offse~\"/"
+broken $c quant_model_description.json "$d.input_scale is" "s/\(\"$d.input_scale\": \"\)W8A8/\1FLOAT/"
+end
+
 begin slimquant-w4a8 --scheme int8-channel --rules experts --convention slimquant-w4a8
 parts $d.weight I8 256,512 $d.weight_scale F32 256,1 1,256
 e=model.layers.1.mlp.experts.3.up_proj
