@@ -207,6 +207,14 @@ static void deepseek_v4(const struct model *m, const struct found *f)
         word("config.json", m->config, "expert_dtype", "fp4");
 }
 
+/* vllm mxfp4.py: Mxfp4Config.from_config; transformers quantizer_mxfp4.py */
+static void gpt_oss(const struct model *m, const struct found *f)
+{
+    const json_t *q = section(m);
+    word("quantization_config", q, "quant_method", "mxfp4");
+    ignored("modules_to_not_convert", json_object_get(q, "modules_to_not_convert"), f);
+}
+
 /* vllm quark/quark.py: from_config, _is_fp8_w8a8, _is_w_ocp_mx_a_x */
 static void quark(const struct model *m, const struct found *f, const char *dtype, const char *scheme)
 {
@@ -375,7 +383,7 @@ static const struct {
     void (*check)(const struct model *m, const struct found *f);
 } checks[] = {{"deepseek", deepseek}, {"compressed-tensors", ct_any}, {"compressed-tensors:mxfp8", ct_mxfp8},
               {"compressed-tensors:int4", ct_int4}, {"compressed-tensors:block", ct_block},
-              {"compressed-tensors:mxfp4", ct_mxfp4}, {"compressed-tensors:nvfp4", ct_nvfp4}, {"deepseek-v4", deepseek_v4},
+              {"compressed-tensors:mxfp4", ct_mxfp4}, {"compressed-tensors:nvfp4", ct_nvfp4}, {"deepseek-v4", deepseek_v4}, {"gpt-oss", gpt_oss},
               {"modelopt:fp8", modelopt_fp8}, {"modelopt:nvfp4", modelopt_nvfp4}, {"quark:fp8", quark_fp8}, {"quark:mxfp4", quark_mxfp4},
               {"modelopt", modelopt}, {"ascend-v1", ascend},
               {"ascend-v1:w4a8", ascend_w4a8}, {"ascend-v1:static", ascend_static}, {"mlu-fp8", mlu_fp8},

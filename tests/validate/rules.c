@@ -17,6 +17,8 @@ const struct rule rules[] = {
      {{".weight_scale", " F8_E4M3 ", GROUPS_16, false}, {".weight_global_scale", " F32 ", ONE, false}}},
     {"deepseek-v4", "fp4", ".weight", " I8 ", 2, true, false, {{".scale", " F8_E8M0 ", GROUPS_32, false}}},
     {"deepseek-v4", "fp8", ".weight", " F8_E4M3 ", 1, false, true, {{".scale", " F8_E8M0 ", BLOCKS, false}}},
+    {"gpt-oss", "mxfp4", "_blocks", " U8 ", 2, false, false, /* vllm models/gpt_oss.py, transformers integrations/mxfp4.py */
+     {{"_scales", " U8 ", OSS_SCALES, false}, {"_bias", " BF16 F32 F16 ", OSS_BIAS, false}}},
     {"modelopt:fp8", "fp8", ".weight", " F8_E4M3 ", 1, false, false,
      {{"_scale", " F32 ", ONE, false}, {".input_scale", " F32 ", ONE, false}}},
     {"modelopt:nvfp4", "nvfp4", ".weight", " U8 ", 2, false, false, {{"_scale", " F8_E4M3 ", GROUPS_16, false}, {"_scale_2", " F32 ", ONE, false}}},

@@ -34,6 +34,8 @@ static bool has_shape(const struct tensor *t, enum shape s, const struct tensor 
     case ROWS_1: return t->rank == lead + 2 && before == n && last == 1;
     case PAIRS_1: return t->rank == lead + 2 && before == 2 * n && last == 1; /* two rows in a byte */
     case BIAS: return t->rank == lead + 2 && before == 2 * n && last == (strstr(w->name, ".down_proj.") ? 16 : 1);
+    case OSS_SCALES: return t->rank == 3 && w->rank == 4 && !memcmp(t->dim, w->dim, 3 * sizeof *w->dim) && w->dim[3] == 16;
+    case OSS_BIAS: return t->rank == 2 && w->rank == 4 && t->dim[0] == w->dim[0] && t->dim[1] == w->dim[1];
     case BLOCKS: return t->rank == lead + 2 && before == up(n, 128) && last == up(k, 128);
     case GROUPS_32: return t->rank == lead + 2 && before == n && last == up(k, 32) && k % 32 == 0;
     case GROUPS_16: return t->rank == lead + 2 && before == n && last == up(k, 16) && k % 16 == 0;
@@ -46,7 +48,7 @@ static void part_name(const struct tensor *w, const struct rule *r, const char *
 {
     char module[NAME];
     module_of(w->name, r->suffix, module);
-    snprintf(out, NAME, "%.150s%s%s", module, *suffix == '.' ? "" : ".weight", suffix);
+    snprintf(out, NAME, "%.150s%s%s", module, *suffix == '.' || *r->suffix != '.' ? "" : ".weight", suffix);
 }
 
 /* All parts of a weight are there, in type and shape. */
@@ -78,7 +80,7 @@ static void check_strays(const struct model *m, const char *convention)
         for (size_t k = 0; k < rule_count; k++)
             for (const struct part *p = rules[k].part; !strcmp(rules[k].convention, convention) && p < rules[k].part + 5 && p->suffix; p++) {
                 char end[64];
-                snprintf(end, sizeof end, "%s%s", *p->suffix == '.' ? "" : ".weight", p->suffix);
+                snprintf(end, sizeof end, "%s%s", *p->suffix == '.' || *rules[k].suffix != '.' ? "" : ".weight", p->suffix);
                 const size_t n = strlen(name), e = strlen(end);
                 if (n <= e || strcmp(name + n - e, end))
                     continue;

@@ -41,7 +41,7 @@ json_t *side_file(const struct model *m, const char *name);
 const struct tensor *find(const struct model *m, const char *name);
 
 /* ---- rules.c ------------------------------------------------------------------- */
-enum shape { ONE, ROWS, ROWS_1, PAIRS_1, BIAS, COLS, BLOCKS, GROUPS_32, GROUPS_16, TWO, GROUPS_ANY };
+enum shape { ONE, ROWS, ROWS_1, PAIRS_1, BIAS, OSS_SCALES, OSS_BIAS, COLS, BLOCKS, GROUPS_32, GROUPS_16, TWO, GROUPS_ANY };
 struct part {
     const char *suffix;             /* takes the place of the weight's, when it begins with '.', else of ".weight" + suffix */
     const char *dtypes;             /* " F32 BF16 " */

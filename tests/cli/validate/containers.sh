@@ -149,6 +149,35 @@ broken $c config.json scale_fmt 's/"ue8m0"/"e8m0"/'
 broken $c config.json expert_dtype 's/"expert_dtype": "fp4"/"expert_dtype": "fp8"/'
 end
 
+# GPT-OSS: stacks of experts, of a model that has them.
+mini gpt-oss oss
+octavo dequantize -q oss -o plain
+c=gpt-oss accepted=0 refused=0
+for s in '' '--shard-size=1MB'; do
+    rm -rf q
+    octavo quantize -q plain --scheme mxfp4 --convention gpt-oss -o q $s
+    taken $c q
+done
+broken $c "$(cd q && ls *.index.json)" total_size 's/"total_size": [0-9]*/"total_size": 7/'
+broken $c "$(cd q && ls *.index.json)" "the index says" 's/\("model.norm.weight": "[^"]*\)-0000[0-9]*-of/\1-00099-of/'
+rm -rf whole q && mkdir q
+octavo quantize -q plain --scheme mxfp4 --convention gpt-oss -o whole
+cp whole/*.json q/
+rm -f q/*.index.json
+octavo convert -q whole -o q/model.safetensors
+taken $c q
+x=model.layers.1.mlp.experts
+broken $c model.safetensors "there is no ${x}.down_proj_scales" "s/\"$x.down_proj_scales\"/\"$x.down_proj_scale~\"/"
+broken $c model.safetensors "${x}.gate_up_proj_scales is" "s/\(\"$x.gate_up_proj_scales\":{\"dtype\":\"\)U8/\1I8/"
+broken $c model.safetensors "${x}.down_proj_scales: its shape" "s/\(\"$x.down_proj_scales\":{[^}]*\"shape\":\)\[4,256,4\]/\1[256,4,4]/"
+broken $c model.safetensors "${x}.down_proj" "s/\(\"$x.down_proj_blocks\":{[^}]*\"shape\":\)\[4,256,4,16\]/\1[4,256,16,4]/"
+broken $c model.safetensors "there is no ${x}.gate_up_proj_bias" "s/\"$x.gate_up_proj_bias\"/\"$x.gate_up_proj_bia~\"/"
+broken $c model.safetensors "${x}.gate_up_proj_bias: its shape" "s/\(\"$x.gate_up_proj_bias\":{[^}]*\"shape\":\)\[4,256\]/\1[256,4]/"
+broken $c config.json "lm_head is not quantized and not listed" 's/"lm_head"/"lm_haed"/'
+broken $c config.json "self_attn.q_proj is not quantized" 's/"model.layers.0.self_attn.q_proj"/"model.layers.0.self_attn.q_porj"/'
+broken $c config.json quant_method 's/"quant_method": "mxfp4"/"quant_method": "mxfp5"/'
+end
+
 begin quark:fp8 --scheme fp8-channel --convention quark
 parts $d.weight F8_E4M3 256,512 $d.weight_scale F32 256 128
 lists config.json
