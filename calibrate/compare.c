@@ -16,7 +16,7 @@ static int one_output(struct output_error *x, struct weights *a, struct weights 
     float *w = weight_whole(a, x->name, x->rows, x->cols, e), *v = w ? weight_whole(b, x->name, x->rows, x->cols, e) : NULL;
     int r = v ? 0 : -1;
     for (unsigned set = 0; !r && set < STATS_SETS; set++) {
-        double lost, all;
+        double lost = 0, all = 0;
         x->error[set] = NAN;
         x->tokens[set] = p->tokens[set];
         if (p->xtx[set] == SIZE_MAX || !p->tokens[set])

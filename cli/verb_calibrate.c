@@ -78,6 +78,7 @@ static int provenance(struct calibration *x, struct err *e)
 }
 
 /* ---- plan ------------------------------------------------------------------------------ */
+enum { LIBRARIES = 24 << 20 };      /* what the program and OpenBLAS take whatever they do */
 struct need {
     uint64_t file, memory;
     double flop, gram_flop;
@@ -91,7 +92,7 @@ static struct need needs(const struct calibration *x, const struct gather *g)
     uint64_t sums;
     net_cost(&x->net, &s, &x->run, &c);
     gather_cost(g, &n.file, &sums);
-    n.memory = c.weights + c.hidden + c.batch + sums + x->text.tokens * 4;
+    n.memory = c.weights + c.hidden + c.batch + sums + x->text.tokens * 4 + LIBRARIES;
     n.flop = c.flop;
     n.gram_flop = x->how.diagonal ? 0 : gather_flop(g) * (double)x->text.tokens;
     return n;
@@ -124,6 +125,8 @@ static void show_plan(const struct calibration *x, const struct need *n)
     printf("memory: %s; statistics: %s\n", out_bytes(n->memory, memory), out_bytes(n->file, file));
 }
 
+enum { SMALL = 128 };
+
 static int check_memory(struct calibration *x, struct need *n, const struct gather *g, struct err *e)
 {
     char a[32], b[32];
@@ -132,6 +135,8 @@ static int check_memory(struct calibration *x, struct need *n, const struct gath
         x->run.spill = true;
         *n = needs(x, g);
     }
+    for (; n->memory > x->c->memory && !x->w->batch && x->run.batch != SMALL; *n = needs(x, g)) /* and fewer tokens do */
+        x->run.batch = x->run.batch ? x->run.batch / 2 : 512;
     if (n->memory <= x->c->memory)
         return 0;
     return err_set(e, ERR_INPUT, "%s: this needs %s of memory and the limit is %s (shorter sequences, --diagonal, or a larger -M)", x->input,

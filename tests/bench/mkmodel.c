@@ -7,6 +7,8 @@
  *         small SIZE_MB takes rows away and leaves the widths as they are.
  *     mkmodel --tensor ROWS COLS OUT.safetensors [SEED]
  *         one matrix
+ *     mkmodel --llama LAYERS OUT.safetensors [SEED]
+ *         a whole Llama of 16 heads of 128, hidden size 2048, inner size 8192 and 32000 tokens
  *
  * Weights are Gaussian with sigma 0.02, one in 2000 eight times as large. */
 #include "quantizers/num.h"
@@ -217,17 +219,42 @@ static void make_model(const char *path, uint64_t size, uint64_t seed)
     free(t);
 }
 
+static void make_llama(const char *path, int layers, uint64_t seed)
+{
+    enum { HIDDEN = 2048, INNER = 8192, VOCABULARY = 32000, EACH = 9 };
+    static const struct shape part[EACH] = {{"input_layernorm", 0, HIDDEN, NORM},           {"post_attention_layernorm", 0, HIDDEN, NORM},
+                                            {"self_attn.q_proj", HIDDEN, HIDDEN, NORMAL},   {"self_attn.k_proj", HIDDEN / 4, HIDDEN, NORMAL},
+                                            {"self_attn.v_proj", HIDDEN / 4, HIDDEN, NORMAL}, {"self_attn.o_proj", HIDDEN, HIDDEN, NORMAL},
+                                            {"mlp.gate_proj", INNER, HIDDEN, NORMAL},       {"mlp.up_proj", INNER, HIDDEN, NORMAL},
+                                            {"mlp.down_proj", HIDDEN, INNER, NORMAL}};
+    struct tensor *const t = need(calloc((size_t)layers * EACH + 3, sizeof *t));
+    size_t n = 0;
+    t[n++] = (struct tensor){"model.embed_tokens.weight", VOCABULARY, HIDDEN, NORMAL};
+    t[n++] = (struct tensor){"lm_head.weight", VOCABULARY, HIDDEN, NORMAL};
+    t[n++] = (struct tensor){"model.norm.weight", 0, HIDDEN, NORM};
+    for (int l = 0; l < layers; l++)
+        for (int i = 0; i < EACH; i++, n++) {
+            t[n] = (struct tensor){.rows = part[i].rows, .cols = part[i].cols, .kind = part[i].kind};
+            snprintf(t[n].name, NAME, "model.layers.%d.%s.weight", l, part[i].name);
+        }
+    write_model(path, t, n, seed);
+    free(t);
+}
+
 int main(int argc, char **argv)
 {
     if ((argc == 5 || argc == 6) && !strcmp(argv[1], "--tensor")) {
         const struct tensor t = { "model.layers.0.mlp.up_proj.weight", strtoull(argv[2], NULL, 10),
                                   strtoull(argv[3], NULL, 10), NORMAL };
         write_model(argv[4], &t, 1, argc == 6 ? strtoull(argv[5], NULL, 10) : 1);
+    } else if ((argc == 4 || argc == 5) && !strcmp(argv[1], "--llama") && atoi(argv[2]) > 0) {
+        make_llama(argv[3], atoi(argv[2]), argc == 5 ? strtoull(argv[4], NULL, 10) : 1);
     } else if ((argc == 3 || argc == 4) && strtoull(argv[2], NULL, 10)) {
         make_model(argv[1], strtoull(argv[2], NULL, 10) * 1000000, argc == 4 ? strtoull(argv[3], NULL, 10) : 1);
     } else {
         fprintf(stderr, "usage: bench-mkmodel OUT.safetensors SIZE_MB [SEED]\n"
-                        "       bench-mkmodel --tensor ROWS COLS OUT.safetensors [SEED]\n");
+                        "       bench-mkmodel --tensor ROWS COLS OUT.safetensors [SEED]\n"
+                        "       bench-mkmodel --llama LAYERS OUT.safetensors [SEED]\n");
         return 2;
     }
     return 0;

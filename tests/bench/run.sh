@@ -29,7 +29,7 @@ summary=$dir/summary
 : > "$log"
 : > "$summary"
 files='in copy q deq mx.src mx f32.src f32 pk small third tall wide log'
-clean() { for f in $files; do rm -f "$dir/$f" "$dir/$f.safetensors" "$dir/$f.octp"; done; rm -rf "$dir/headers"; }
+clean() { for f in $files; do rm -f "$dir/$f" "$dir/$f.safetensors" "$dir/$f.octp"; done; rm -rf "$dir/headers" "$dir/llama"; }
 [ "${BENCH_KEEP:-}" ] || trap clean EXIT
 trap 'exit 130' INT TERM
 
@@ -237,6 +237,27 @@ apart=$(calc %.1f "$(figure rss-third-2 5 max) / 1024 - $(figure rss-small-2 5 m
 goal 'peak memory beyond 16 MiB + 8 MiB per thread, worst of all' '<= 0' "$(calc %+.1f "$worst") MiB" "$worst <= 0"
 goal 'peak memory of models 3 x apart' 'within 2 MiB' "$apart MiB" "$apart <= 2 && $apart >= -2"
 for m in third tall wide; do rm -f "$dir/$m.safetensors"; done
+
+# ---- calibration: one layer of 2048 x 8192, against the product alone, in turns ----------
+llama=$dir/llama
+mkdir -p "$llama"
+"${BENCH}mkmodel" --llama 1 "$llama/model.safetensors"
+cat >"$llama/config.json" <<END
+{"model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 1, "num_attention_heads": 16,
+ "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 32000, "rms_norm_eps": 1e-5, "rope_theta": 10000}
+END
+awk 'BEGIN { for (i = 0; i < 16384; i++) { z = (i * i * 7 + i * 3) % 32000; printf "\\%03o\\%03o\\000\\000\n", z % 256, int(z / 256) } }' |
+    while read -r x; do printf "$x"; done >"$llama/ids"
+best=0 product=0
+for i in 1 2 3; do
+    x=$("$OCTAVO" calibrate "$llama" --tokens "$llama/ids" -T 2 -q -f -o null: --json | sed -n 's/.*"gflops":\([0-9.]*\).*/\1/p')
+    best=$(calc '%.1f' "$x > $best ? $x : $best")
+    x=$("${BENCH}linalg" 2)
+    product=$(calc '%.1f' "$x > $product ? $x : $product")
+done
+x=$(calc %.2f "$best / $product")
+printf '\nCalibration, 16384 tokens, 2 threads: %s GFLOP/s of forward pass and second moments, the product alone %s\n' "$best" "$product"
+goal '`calibrate` against the product alone' '>= 0.70' "$x" "$x >= 0.7"
 
 # ---- ls and the start -------------------------------------------------------------
 rm -rf "$dir/headers"
