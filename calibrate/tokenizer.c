@@ -193,7 +193,7 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, uint
             continue;
         for (size_t k = 0; k < t->specials; k++) {
             const struct word *w = &t->word[t->special[k]];
-            if (w->n > n - i || memcmp(text + i, w->s, w->n))
+            if (!w->n || w->n > n - i || memcmp(text + i, w->s, w->n))
                 continue;
             r = plain(t, text + from, i - from, &out, e) || ids_add(&out, t->special[k], e) ? -1 : 0;
             from = i + w->n;

@@ -298,12 +298,16 @@ static int read_json(struct tokenizer *t, const char *path, struct err *e)
     int r = read_normalizer(t, json_object_get(root, "normalizer"), e) || read_pre_tokenizer(t, json_object_get(root, "pre_tokenizer"), e) ? -1 : 0;
     if (!r && strcmp(type, "BPE") && strcmp(type, "Unigram") && *type)
         r = unknown_part("model", model, e);
+    static const char *const marks[] = {"continuing_subword_prefix", "end_of_word_suffix"};
+    for (size_t i = 0; !r && i < 2; i++)
+        if (*text_of(model, marks[i]))
+            r = err_set(e, ERR_INPUT, "tokenizer.json: a model with %s '%s' is not known here", marks[i], text_of(model, marks[i]));
     t->kind = !strcmp(type, "Unigram") ? MODEL_UNIGRAM : MODEL_BPE;
     t->whole_first = json_is_true(json_object_get(model, "ignore_merges"));
     r = r || read_vocabulary(t, model, e) || read_added(t, root, e) || words_index(t, e) || (t->kind == MODEL_BPE && read_merges(t, model, e)) ? -1 : 0;
     if (!r) {
         const json_t *id = json_object_get(model, "unk_id");
-        t->unknown = *unknown ? word_find(t, unknown, strlen(unknown)) : json_is_integer(id) && json_integer_value(id) < (json_int_t)t->n ? (uint32_t)json_integer_value(id) : NO_ID;
+        t->unknown = *unknown ? word_find(t, unknown, strlen(unknown)) : json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < (json_int_t)t->n ? (uint32_t)json_integer_value(id) : NO_ID;
         if (t->byte_level || json_is_true(json_object_get(model, "byte_fallback")))
             find_bytes(t);
         read_bos(t, json_object_get(root, "post_processor"));

@@ -263,6 +263,8 @@ Test(tokenizer, what_is_refused)
         {"{\"normalizer\":{\"type\":\"NFKC\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "'NFKC'"},
         {"{\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "'BertPreTokenizer'"},
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a$\"},\"behavior\":\"Isolated\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "'$'"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"end_of_word_suffix\":\"</w>\"}}", "end_of_word_suffix '</w>'"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"continuing_subword_prefix\":\"##\"}}", "continuing_subword_prefix '##'"},
         {"{\"added_tokens\":[{\"id\":\"x\"}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "added token 0"}};
     struct err e;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -277,5 +279,23 @@ Test(tokenizer, what_is_refused)
     cr_assert(strstr(e.msg, "no token for 'b'"), "%s", e.msg);
     cr_assert_eq(tokenizer_encode(t, "e\314\201", 3, &id, &n, &e), -1);
     cr_assert(strstr(e.msg, "U+0301 at byte 1"), "%s", e.msg);
+    tokenizer_close(t);
+}
+
+Test(tokenizer, ids_that_are_none_and_tokens_that_are_empty, .timeout = 20)
+{
+    struct err e;
+    uint32_t *id;
+    size_t n;
+    struct tokenizer *t = made("{\"model\":{\"type\":\"Unigram\",\"unk_id\":-2,\"vocab\":[[\"a\",-1.0]]}}", &e);
+    cr_assert(t, "%s", e.msg);
+    cr_assert_eq(tokenizer_encode(t, "ab", 2, &id, &n, &e), -1);
+    cr_assert(strstr(e.msg, "no token for 'b'"), "%s", e.msg);
+    tokenizer_close(t);
+    t = made("{\"added_tokens\":[{\"id\":1,\"content\":\"b\"},{\"id\":1,\"content\":\"\"}],\"model\":{\"type\":\"BPE\",\"unk_token\":\"a\",\"vocab\":{\"a\":0}}}", &e);
+    cr_assert(t, "%s", e.msg);
+    cr_assert_eq(tokenizer_encode(t, "\0", 1, &id, &n, &e), 0, "%s", e.msg);
+    cr_assert(n == 1 && id[0] == 0);
+    free(id);
     tokenizer_close(t);
 }
