@@ -125,7 +125,7 @@ Test(stats, files_add_up)
     struct err e = {0};
     static double h[2][N * N];
     for (int i = 0; i < 3; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "%d.safetensors", i);
         path[i] = mk_path(dir, name);
     }
