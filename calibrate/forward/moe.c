@@ -221,15 +221,15 @@ static int one_expert(struct pass *p, struct hidden *sum, const struct routing *
     const struct net *n = p->n;
     const struct moe *x = &n->moe;
     struct points at = {0};
-    char name[4][160];
-    snprintf(name[0], sizeof name[0], "%s.experts.%llu", x->block, (unsigned long long)expert);
+    char base[128], name[3][160];
+    snprintf(base, sizeof base, "%s.experts.%llu", x->block, (unsigned long long)expert);
     const char *const part[3] = {x->gate, x->up, x->down};
     for (int i = 0; i < 3; i++)
-        snprintf(name[i + 1], sizeof name[1], "%.120s.%s", name[0], part[i]);
+        snprintf(name[i], sizeof name[i], "%s.%s", base, part[i]);
     float *w[3] = {NULL};
     const size_t from = p->list ? 0 : t->first[expert], end = p->list ? 0 : t->first[expert + 1];
-    int r = point_add(&at, p, n->hidden, name[1], name[2], NULL, e) || point_add(&at, p, x->ffn, name[3], NULL, NULL, e)
-         || points_begin(&at, p, e) || (from < end && open_three(p, name[0], x->ffn, w, e)) ? -1 : 0;
+    int r = point_add(&at, p, n->hidden, name[0], name[1], NULL, e) || point_add(&at, p, x->ffn, name[2], NULL, NULL, e)
+         || points_begin(&at, p, e) || (from < end && open_three(p, base, x->ffn, w, e)) ? -1 : 0;
     for (size_t i = from, b = 0; !r && i < end;) {
         while (t->token[i] >= p->batch[b].first + p->batch[b].rows)
             b++;
