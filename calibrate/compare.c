@@ -10,6 +10,17 @@
 #include <string.h>
 
 /* ---- outputs -------------------------------------------------------------------------- */
+/* As if the channels had nothing to do with each other. */
+static void weighted(const struct output_error *x, const float *w, const float *v, const double *d, double *lost, double *all)
+{
+    for (uint64_t r = 0; r < x->rows; r++)
+        for (uint64_t c = 0; c < x->cols; c++) {
+            const double y = (double)w[r * x->cols + c], z = y - (double)v[r * x->cols + c];
+            *lost += d[c] * z * z;
+            *all += d[c] * y * y;
+        }
+}
+
 static int one_output(struct output_error *x, struct weights *a, struct weights *b, const struct stats *s, const struct stats_point *p, double *h,
                       struct err *e)
 {
@@ -19,10 +30,14 @@ static int one_output(struct output_error *x, struct weights *a, struct weights 
         double lost = 0, all = 0;
         x->error[set] = NAN;
         x->tokens[set] = p->tokens[set];
-        if (p->xtx[set] == SIZE_MAX || !p->tokens[set])
+        if (!p->tokens[set] || (p->xtx[set] == SIZE_MAX && p->xx[set] == SIZE_MAX))
             continue;
-        r = stats_gram(s, p, set, h, e) || round_energy(x->rows, x->cols, w, v, h, a->threads, &lost, e)
-         || round_energy(x->rows, x->cols, w, NULL, h, a->threads, &all, e) ? -1 : 0;
+        x->diagonal = p->xtx[set] == SIZE_MAX;
+        if (x->diagonal)
+            r = stats_diagonal(s, p, set, h, e) || (weighted(x, w, v, h, &lost, &all), 0) ? -1 : 0;
+        else
+            r = stats_gram(s, p, set, h, e) || round_energy(x->rows, x->cols, w, v, h, a->threads, &lost, e)
+             || round_energy(x->rows, x->cols, w, NULL, h, a->threads, &all, e) ? -1 : 0;
         x->error[set] = all > 0 ? fmax(lost, 0) / all : 0;
     }
     free(w);
@@ -37,14 +52,11 @@ int output_errors(struct output_errors *out, struct model *a, struct model *b, c
     uint64_t width = 0;
     *out = (struct output_errors){0};
     int r = weights_open(&wa, a, threads, e) || weights_open(&wb, b, threads, e) ? -1 : 0;
-    for (size_t i = 0; !r && i < s->by_linear.n; i++) {
-        const char *linear = map_name(&s->by_linear, i);
-        const struct stats_point *p = stats_find(s, linear);
-        char name[600];
+    for (size_t i = 0; !r && i < a->n; i++) {
+        const char *name = weights_name(&wa, i);
+        const struct stats_point *p = name ? stats_find(s, name) : NULL;
         uint64_t rows, cols, other[2];
-        snprintf(name, sizeof name, "%s.weight", linear);
-        if (!p || (p->xtx[0] == SIZE_MAX && p->xtx[1] == SIZE_MAX) || !weights_shape(&wa, name, &rows, &cols)
-            || !weights_shape(&wb, name, &other[0], &other[1]) || cols != p->width)
+        if (!p || !weights_shape(&wa, name, &rows, &cols) || !weights_shape(&wb, name, &other[0], &other[1]) || cols != p->width)
             continue;
         if (p->width > width) {
             free(h);

@@ -12,13 +12,14 @@ struct output_error {
     const char *name;
     uint64_t rows, cols, tokens[STATS_SETS];
     double error[STATS_SETS];        /* NaN: there are no moments of that set */
+    bool diagonal;                   /* of the squares of each channel alone */
 };
 struct output_errors {
     struct output_error *e;
     size_t n, cap;
     struct arena mem;
 };
-/* Every weight of a that has second moments in s, and is in b. Both models are open and fresh; their tensors get Hugging Face's
+/* Every weight of a that has second moments (all, or a diagonal) in s, and is in b, in the order of a. Both models are open and fresh; their tensors get Hugging Face's
  * names. */
 int output_errors(struct output_errors *out, struct model *a, struct model *b, const struct stats *s, unsigned threads, struct err *e) MUST_USE;
 void output_errors_free(struct output_errors *o);

@@ -2,6 +2,7 @@
 
 #include "calibrate/npy.h"
 #include "formats/io.h"
+#include "formats/zip.h"
 #include "quantizers/values.h"
 
 #include <stdlib.h>
@@ -48,26 +49,40 @@ static int add_dump(struct dumps *x, struct dump d, const char *name, struct err
     return map_add(&x->by_name, d.name, x->n++, e) < 0 ? -1 : 0;
 }
 
-static int add_npy(struct dumps *x, const char *path, struct err *e)
+/* `size` bytes at `at` of an open file. */
+static int add_array(struct dumps *x, const char *path, int fd, uint64_t at, uint64_t size, const char *name, struct err *e)
 {
     uint8_t head[1 << 12];
-    uint64_t size;
     struct npy y;
+    const size_t have = (size_t)min_u64(size, sizeof head);
+    if (io_pread(fd, path, at, head, have, e) || npy_header(&y, path, head, have, size, e))
+        return -1;
+    if (y.kind != 'f' || (y.item != 2 && y.item != 4) || y.rank < 2)
+        return err_set(e, ERR_INPUT, "%s: '%s' is no float16 or float32 of [rows, channels] or [sequences, rows, channels]", path, name);
+    const struct dump d = {.path = path, .fd = fd, .off = at + y.data, .dtype = y.item == 4 ? DT_F32 : DT_F16,
+                           .sequences = y.rank == 3 ? y.dim[0] : 1, .rows = y.dim[y.rank - 2], .cols = y.dim[y.rank - 1]};
+    return add_dump(x, d, name, e);
+}
+
+/* A .npy, or the arrays of a .npz, which lie in it as they are. */
+static int add_numpy(struct dumps *x, const char *path, struct err *e)
+{
     const char *slash = strrchr(path, '/');
+    uint64_t size;
+    struct zip z = {0};
     const int fd = io_open(path, &size, e);
     if (fd < 0)
         return -1;
     x->fd[x->fds++] = fd;
-    const size_t have = (size_t)min_u64(size, sizeof head);
     if (size == UINT64_MAX)
         return err_set(e, ERR_INPUT, "%s: is read twice, which a pipe does not allow", path);
-    if (io_pread(fd, path, 0, head, have, e) || npy_header(&y, path, head, have, size, e))
-        return -1;
-    if (y.kind != 'f' || (y.item != 2 && y.item != 4) || y.rank < 2)
-        return err_set(e, ERR_INPUT, "%s: is no float16 or float32 of [rows, channels] or [sequences, rows, channels]", path);
-    const struct dump d = {.path = path, .fd = fd, .off = y.data, .dtype = y.item == 4 ? DT_F32 : DT_F16,
-                           .sequences = y.rank == 3 ? y.dim[0] : 1, .rows = y.dim[y.rank - 2], .cols = y.dim[y.rank - 1]};
-    return add_dump(x, d, slash ? slash + 1 : path, e);
+    if (ends_with(path, ".npy"))
+        return add_array(x, path, fd, 0, size, slash ? slash + 1 : path, e);
+    int r = zip_open(&z, fd, path, size, false, &x->mem, e);
+    for (size_t i = 0; !r && i < z.n; i++)
+        r = add_array(x, path, fd, z.m[i].off, z.m[i].size, z.m[i].name, e);
+    zip_close(&z);
+    return r;
 }
 
 static int add_model(struct dumps *x, const char *path, struct err *e)
@@ -160,7 +175,7 @@ int dumps_gather(const char *const *path, size_t files, const char *output, cons
     struct gather *g = NULL;
     int r = x.m && x.fd ? 0 : -1;
     for (size_t i = 0; !r && i < files; i++)
-        r = ends_with(path[i], ".npy") ? add_npy(&x, path[i], e) : add_model(&x, path[i], e);
+        r = ends_with(path[i], ".npy") || ends_with(path[i], ".npz") ? add_numpy(&x, path[i], e) : add_model(&x, path[i], e);
     r = r ? r : gather_plan_empty(&g, o->how, e);
     for (size_t i = 0; !r && i < x.n; i++)
         r = plan_point(&x, &x.d[i], g, e);

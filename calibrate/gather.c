@@ -79,7 +79,7 @@ static int add_point(struct gather *g, const char *name, uint64_t width, size_t 
     if (!own || mem_grow((void **)&g->p, &g->cap, g->n + 1, sizeof *g->p, e) || map_add(&g->by_name, own, g->n, e) < 0)
         return -1;
     *i = g->n;
-    g->p[g->n++] = (struct stats_shape){own, width, !g->o.diagonal, 0};
+    g->p[g->n++] = (struct stats_shape){.name = own, .width = width, .full = !g->o.diagonal};
     return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "calibrate/stats.h"
 
 #include "formats/io.h"
+#include "formats/names.h"
 
 #include <dirent.h>
 #include <jansson.h>
@@ -213,7 +214,10 @@ const struct stats_point *stats_find(const struct stats *s, const char *linear)
         return NULL;
     memcpy(name, linear, n);
     name[n] = 0;
-    return map_find(&s->by_linear, name, &i) ? &s->point[i] : NULL;
+    if (map_find(&s->by_linear, name, &i))
+        return &s->point[i];
+    char other[sizeof name];
+    return names_in_gguf(name, other, sizeof other) && map_find(&s->by_linear, other, &i) ? &s->point[i] : NULL;
 }
 
 /* ---- values ------------------------------------------------------------------------- */
@@ -269,6 +273,33 @@ int stats_diagonal(const struct stats *s, const struct stats_point *p, unsigned 
         at += m->t[i].rank == 2 ? n + 1 : n - k;
     }
     return 0;
+}
+
+int stats_loud(const struct stats *s, const struct stats_point *p, double times, struct stats_loud *loud, struct err *e)
+{
+    const uint64_t n = p->width;
+    double *d = mem_alloc(2 * n, sizeof *d, e), *one = d + n, all = 0;
+    int r = d ? 0 : -1;
+    *loud = (struct stats_loud){0};
+    for (unsigned set = 0; !r && set < STATS_SETS; set++) {
+        if (p->xtx[set] == SIZE_MAX && p->xx[set] == SIZE_MAX)
+            continue;
+        r = stats_diagonal(s, p, set, one, e);
+        for (uint64_t k = 0; !r && k < n; k++) {
+            d[k] += one[k];
+            all += one[k];
+        }
+    }
+    for (uint64_t k = 0; !r && all > 0 && k < n; k++) {
+        const double ratio = d[k] / all * (double)n;
+        loud->n += ratio > times;
+        if (ratio > loud->ratio) {
+            loud->ratio = ratio;
+            loud->channel = k;
+        }
+    }
+    free(d);
+    return r;
 }
 
 int stats_amax(const struct stats *s, const struct stats_point *p, float *amax, struct err *e)

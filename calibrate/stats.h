@@ -41,13 +41,21 @@ struct stats {
 /* A file, or a directory of files of different points. Shapes are checked; ERR_INPUT names file and tensor. */
 int stats_open(struct stats *s, const char *path, struct err *e) MUST_USE;
 void stats_close(struct stats *s);
-/* The point of a linear (with or without ".weight"), or NULL. */
+/* The point of a linear (with or without ".weight"), or NULL. Where its own name is not there that of llama.cpp is looked up, with
+ * ".E" behind it for an expert of a stack. */
 const struct stats_point *stats_find(const struct stats *s, const char *linear);
 /* The whole symmetric sum into h [n, n], divided by nothing. ERR_INPUT for NaN, Inf or a negative diagonal; ERR_USAGE when there
  * is only a diagonal. */
 int stats_gram(const struct stats *s, const struct stats_point *p, unsigned set, double *h, struct err *e) MUST_USE;
 /* [n]: the diagonal, whichever way it is there. */
 int stats_diagonal(const struct stats *s, const struct stats_point *p, unsigned set, double *d, struct err *e) MUST_USE;
+/* Channels whose energy (the diagonal of both sets) is above `times` the mean of all: how many, the largest of them, and how many
+ * times the mean that is. Massive activations: a layer in which a few channels decide over everything. */
+struct stats_loud {
+    uint64_t n, channel;
+    double ratio;
+};
+int stats_loud(const struct stats *s, const struct stats_point *p, double times, struct stats_loud *loud, struct err *e) MUST_USE;
 int stats_amax(const struct stats *s, const struct stats_point *p, float *amax, struct err *e) MUST_USE;
 /* Rows that expert number `expert` had in each set: of all, when the point is not one of several experts. */
 int stats_hits(const struct stats *s, const struct stats_point *p, uint64_t expert, uint64_t tokens[STATS_SETS], struct err *e) MUST_USE;
@@ -59,6 +67,7 @@ struct stats_shape {                 /* of a point that will be written */
     uint64_t width;
     bool full;                       /* xtx, not only xx */
     uint64_t experts;                /* of which it is the sum; 0: none */
+    bool bare;                       /* no more than xx and tokens */
 };
 struct stats_writer;
 /* The points and what each linear shares (linear[i] shares point of[i]); kv: provenance, more metadata. Names are copied. */
@@ -70,6 +79,7 @@ int stats_put_gram(struct stats_writer *w, size_t i, unsigned set, const double 
 int stats_put_diagonal(struct stats_writer *w, size_t i, unsigned set, const double *d, struct err *e) MUST_USE;
 int stats_put_rest(struct stats_writer *w, size_t i, const float *amax, const int64_t *histogram, const uint64_t tokens[STATS_SETS],
                    struct err *e) MUST_USE;
+int stats_put_tokens(struct stats_writer *w, size_t i, const uint64_t tokens[STATS_SETS], struct err *e) MUST_USE; /* of a bare point */
 int stats_put_hits(struct stats_writer *w, size_t i, const uint64_t (*tokens)[STATS_SETS], struct err *e) MUST_USE;
 int stats_commit(struct stats_writer *w, struct err *e) MUST_USE; /* frees w, whether it works or not */
 void stats_abort(struct stats_writer *w);                         /* frees w; NULL is nothing */

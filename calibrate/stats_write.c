@@ -24,11 +24,24 @@ uint64_t stats_size(const struct stats_shape *p, size_t n)
 {
     uint64_t bytes = 0;
     for (size_t i = 0; i < n; i++)
-        bytes += STATS_SETS * 4 * sum_elems(&p[i]) + 4 * p[i].width + 8 * (STATS_BINS + STATS_SETS * (1 + p[i].experts));
+        bytes += p[i].bare ? 4 * p[i].width + 8 * STATS_SETS
+                           : STATS_SETS * 4 * sum_elems(&p[i]) + 4 * p[i].width + 8 * (STATS_BINS + STATS_SETS * (1 + p[i].experts));
     return bytes;
 }
 
-static int slots_of(const struct stats_shape *p) { return p->experts ? SLOTS : SLOT_HITS; }
+static bool has_slot(const struct stats_shape *p, int slot)
+{
+    return p->bare ? slot == SLOT_XTX || slot == SLOT_TOKENS : slot != SLOT_HITS || p->experts;
+}
+
+/* Tensors of a point before that of a slot. */
+static size_t tensors_before(const struct stats_shape *p, int slot)
+{
+    size_t n = 0;
+    for (int k = 0; k < slot; k++)
+        n += has_slot(p, k);
+    return n;
+}
 
 /* The tensors of a point, in the order of the slots. */
 static int tensors_of(struct stats_writer *w, const struct stats_shape *p, struct tensor *t, struct err *e)
@@ -36,16 +49,18 @@ static int tensors_of(struct stats_writer *w, const struct stats_shape *p, struc
     static const char *const full[] = {".xtx", ".xtx_holdout", ".amax", ".histogram", ".tokens", ".hits"};
     static const char *const diagonal[] = {".xx", ".xx_holdout"};
     const uint64_t elems[SLOTS] = {sum_elems(p), sum_elems(p), p->width, STATS_BINS, STATS_SETS, p->experts * STATS_SETS};
-    for (int k = 0; k < slots_of(p); k++) {
+    for (int k = 0; k < SLOTS; k++) {
         const enum dtype d = k < SLOT_HISTOGRAM ? DT_F32 : DT_I64;
-        t[k] = (struct tensor){.dtype = d, .rank = 1, .dim = {elems[k]}, .size = elems[k] * (d == DT_F32 ? 4 : 8)};
+        if (!has_slot(p, k))
+            continue;
+        *t = (struct tensor){.dtype = d, .rank = 1, .dim = {elems[k]}, .size = elems[k] * (d == DT_F32 ? 4 : 8)};
         if (k == SLOT_HITS) {
-            t[k].rank = 2;
-            t[k].dim[0] = p->experts;
-            t[k].dim[1] = STATS_SETS;
+            t->rank = 2;
+            t->dim[0] = p->experts;
+            t->dim[1] = STATS_SETS;
         }
-        t[k].name = arena_printf(&w->mem, e, "%s%s", p->name, k < STATS_SETS && !p->full ? diagonal[k] : full[k]);
-        if (!t[k].name)
+        t->name = arena_printf(&w->mem, e, "%s%s", p->name, k < STATS_SETS && !p->full ? diagonal[k] : full[k]);
+        if (!t++->name)
             return -1;
     }
     return 0;
@@ -78,7 +93,7 @@ int stats_create(struct stats_writer **out, const char *path, const struct stats
         w->p[i] = p[i];
         w->n++;
         r = !(w->p[i].name = arena_strdup(&w->mem, p[i].name, e)) || tensors_of(w, &w->p[i], &t[w->first[i]], e) ? -1 : 0;
-        w->first[i + 1] = w->first[i] + (size_t)slots_of(&p[i]);
+        w->first[i + 1] = w->first[i] + tensors_before(&p[i], SLOTS);
     }
     if (!r) {
         all[0] = (struct meta){"octavo.calibration", "1"};
@@ -102,7 +117,7 @@ int stats_create(struct stats_writer **out, const char *path, const struct stats
 
 static int put(struct stats_writer *w, size_t i, int slot, uint64_t off, const void *p, size_t n, struct err *e)
 {
-    return sink_put(&w->s, w->w.slot_of[w->first[i] + (size_t)slot], off, p, n, e);
+    return sink_put(&w->s, w->w.slot_of[w->first[i] + tensors_before(&w->p[i], slot)], off, p, n, e);
 }
 
 /* One F32 of a sum; what is no number stops here. */
@@ -146,6 +161,11 @@ int stats_put_rest(struct stats_writer *w, size_t i, const float *amax, const in
     return put(w, i, SLOT_REST, 0, amax, w->p[i].width * sizeof *amax, e)
         || put(w, i, SLOT_HISTOGRAM, 0, histogram, STATS_BINS * sizeof *histogram, e)
         || put(w, i, SLOT_TOKENS, 0, count, sizeof count, e) ? -1 : 0;
+}
+
+int stats_put_tokens(struct stats_writer *w, size_t i, const uint64_t tokens[STATS_SETS], struct err *e)
+{
+    return put(w, i, SLOT_TOKENS, 0, tokens, STATS_SETS * sizeof *tokens, e);
 }
 
 int stats_put_hits(struct stats_writer *w, size_t i, const uint64_t (*tokens)[STATS_SETS], struct err *e)
@@ -203,11 +223,13 @@ static int add_shapes(struct merging *m, size_t k, struct err *e)
         const struct stats_point *p = &s->point[i];
         size_t at;
         const bool full = p->xtx[STATS_FIT] != SIZE_MAX && p->xtx[STATS_HOLDOUT] != SIZE_MAX;
-        if (p->amax == SIZE_MAX || p->histogram == SIZE_MAX || (!full && (p->xx[STATS_FIT] == SIZE_MAX || p->xx[STATS_HOLDOUT] == SIZE_MAX)))
+        const bool bare = !full && p->xx[STATS_FIT] != SIZE_MAX && p->xx[STATS_HOLDOUT] == SIZE_MAX && p->amax == SIZE_MAX;
+        if (!bare && (p->amax == SIZE_MAX || p->histogram == SIZE_MAX
+                      || (!full && (p->xx[STATS_FIT] == SIZE_MAX || p->xx[STATS_HOLDOUT] == SIZE_MAX))))
             return err_set(e, ERR_INPUT, "%s: '%s' is not complete (octavo-calibration(5))", s->m[p->model].path, p->name);
         if (!map_find(&m->by_name, p->name, &at)) {
             at = m->np++;
-            m->p[at] = (struct stats_shape){p->name, p->width, full, p->hits == SIZE_MAX ? 0 : s->m[p->model].t[p->hits].dim[0]};
+            m->p[at] = (struct stats_shape){p->name, p->width, full, p->hits == SIZE_MAX ? 0 : s->m[p->model].t[p->hits].dim[0], bare};
             m->first[at] = k;
             if (map_add(&m->by_name, p->name, at, e) < 0)
                 return -1;
@@ -215,6 +237,8 @@ static int add_shapes(struct merging *m, size_t k, struct err *e)
         if (m->p[at].width != p->width)
             return err_set(e, ERR_INPUT, "'%s' has %llu channels in %s and %llu in %s", p->name, (unsigned long long)m->p[at].width,
                            m->s[m->first[at]].m->path, (unsigned long long)p->width, s->m[p->model].path);
+        if (m->p[at].bare != bare)
+            return err_set(e, ERR_INPUT, "'%s' is a sum of squares alone in %s, and more in another file", p->name, s->m[p->model].path);
         m->p[at].full &= full;
     }
     for (size_t i = 0; i < s->by_linear.n; i++) {
@@ -266,7 +290,7 @@ static int merge_rest(struct merging *m, struct stats_writer *w, size_t i, struc
         const struct stats_point *x = own_point(&m->s[k], p->name);
         if (!x)
             continue;
-        r = stats_amax(&m->s[k], x, one, e) || stats_histogram(&m->s[k], x, count + STATS_BINS, e) ? -1 : 0;
+        r = p->bare ? 0 : stats_amax(&m->s[k], x, one, e) || stats_histogram(&m->s[k], x, count + STATS_BINS, e) ? -1 : 0;
         for (uint64_t a = 0; !r && a < p->width; a++)
             amax[a] = fmaxf(amax[a], one[a]);
         for (size_t a = 0; !r && a < STATS_BINS; a++)
@@ -280,7 +304,7 @@ static int merge_rest(struct merging *m, struct stats_writer *w, size_t i, struc
             hits[a][1] += some[1];
         }
     }
-    r = r || stats_put_rest(w, i, amax, count, tokens, e) || (p->experts && stats_put_hits(w, i, (const uint64_t (*)[STATS_SETS])hits, e)) ? -1 : 0;
+    r = r || (p->bare ? stats_put_tokens(w, i, tokens, e) : stats_put_rest(w, i, amax, count, tokens, e)) || (p->experts && stats_put_hits(w, i, (const uint64_t (*)[STATS_SETS])hits, e)) ? -1 : 0;
     free(hits);
     free(amax);
     free(count);
@@ -311,7 +335,7 @@ int stats_merge(const char *const *path, size_t n, const char *output, struct si
             kv[nkv++] = m.s->m->kv[i];
     r = r || stats_create(&w, output, m.p, m.np, m.linear, m.of, m.nlinear, kv, nkv, o, e) ? -1 : 0;
     for (size_t i = 0; !r && i < m.np; i++)
-        r = merge_set(&m, w, i, STATS_FIT, e) || merge_set(&m, w, i, STATS_HOLDOUT, e) || merge_rest(&m, w, i, e) ? -1 : 0;
+        r = merge_set(&m, w, i, STATS_FIT, e) || (!m.p[i].bare && merge_set(&m, w, i, STATS_HOLDOUT, e)) || merge_rest(&m, w, i, e) ? -1 : 0;
     if (r)
         stats_abort(w);
     else

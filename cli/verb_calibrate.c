@@ -7,6 +7,7 @@
 #include "calibrate/corpus.h"
 #include "calibrate/dumps.h"
 #include "calibrate/gather.h"
+#include "calibrate/imatrix.h"
 #include "calibrate/linalg.h"
 #include "formats/io.h"
 
@@ -20,7 +21,7 @@
 struct choice {
     const char *tokens, *text, *tokenizer, *experts, *scales, *format;
     uint64_t length, limit, every, batch;
-    bool merge, diagonal, spill, whole, dumps;
+    bool merge, diagonal, spill, whole, dumps, imatrix;
 };
 
 struct calibration {
@@ -75,6 +76,39 @@ static int provenance(struct calibration *x, struct err *e)
         || say_number(x, "octavo.calibration.tokens", x->text.tokens, e) || say_number(x, "octavo.calibration.sequences", x->text.n, e)
         || say_number(x, "octavo.calibration.holdout_every", x->w->every, e)
         || say(x, "octavo.calibration.products", la_name(), e) || say(x, "octavo.version", OCTAVO_VERSION, e) ? -1 : 0;
+}
+
+/* ---- what a file has that its reader should know ------------------------------------- */
+enum { LOUD = 100 };                 /* times the mean energy */
+
+/* Massive activations: few channels that decide over everything. */
+static int tell_loud(const char *path, const struct common *c, struct err *e)
+{
+    struct stats s;
+    struct stats_loud one, most = {0};
+    const char *worst = NULL;
+    size_t points = 0;
+    if (c->quiet)
+        return 0;
+    if (stats_open(&s, path, e))
+        return -1;
+    int r = 0;
+    for (size_t i = 0; !r && i < s.n; i++) {
+        r = stats_loud(&s, &s.point[i], LOUD, &one, e);
+        points += one.n > 0;
+        if (one.ratio > most.ratio) {
+            most = one;
+            worst = s.point[i].name;
+        }
+        if (!r && one.n && c->verbose)
+            fprintf(stderr, "  '%s': %" PRIu64 " channels above %d times the mean energy, channel %" PRIu64 " has %.0f times\n", s.point[i].name, one.n,
+                    LOUD, one.channel, one.ratio);
+    }
+    if (!r && points)
+        fprintf(stderr, "  massive activations: %zu of %zu inputs have channels above %d times the mean energy; channel %" PRIu64 " of '%s' has %.0f times\n",
+                points, s.n, LOUD, most.channel, worst, most.ratio);
+    stats_close(&s);
+    return r;
 }
 
 /* ---- plan ------------------------------------------------------------------------------ */
@@ -312,7 +346,7 @@ static int calibrate(struct calibration *x, struct err *e)
                     x->net.layers, x->net.type, held_out(&x->text), out_bytes(n.file, a), seconds, (n.flop + n.gram_flop) / seconds / 1e9, la_name());
     }
     gather_free(g);
-    return r;
+    return r || c->dry_run ? r : tell_loud(c->output, c, e);
 }
 
 /* max, mse, or a percentage such as 99.9 */
@@ -344,7 +378,21 @@ static int dumps(const char *const *in, size_t n, const struct choice *w, const 
         return -1;
     if (!c->quiet)
         fprintf(stderr, "octavo calibrate: inputs of %zu layers -> %s\n", points, c->output);
-    return 0;
+    return tell_loud(c->output, c, e);
+}
+
+/* llama.cpp's importance matrix. */
+static int imatrix(const char *input, const struct common *c, struct err *e)
+{
+    const struct meta kv[] = {{"octavo.calibration.text", "imatrix"}, {"octavo.calibration.imatrix", last_part(input)}, {"octavo.version", OCTAVO_VERSION}};
+    struct imatrix x;
+    if (imatrix_import(&x, input, c->output, kv, sizeof kv / sizeof *kv, sink_of(c), e))
+        return -1;
+    if (!c->quiet)
+        fprintf(stderr, "octavo calibrate: mean squares of %zu inputs -> %s\n", x.points, c->output);
+    if (!c->quiet && x.unseen)
+        fprintf(stderr, "  %zu experts had no token, and are left out\n", x.unseen);
+    return tell_loud(c->output, c, e);
 }
 
 static int check(const struct choice *w, const struct common *c, size_t n, struct err *e)
@@ -355,6 +403,8 @@ static int check(const struct choice *w, const struct common *c, size_t n, struc
         return n >= 2 ? 0 : err_set(e, ERR_USAGE, "--merge adds up two files or more");
     if (w->dumps)
         return c->output && !w->text && !w->tokens ? 0 : err_set(e, ERR_USAGE, "--dumps takes files of inputs and -o FILE, no text");
+    if (w->imatrix)
+        return c->output && n == 1 && !w->text && !w->tokens ? 0 : err_set(e, ERR_USAGE, "--imatrix takes one file and -o FILE, no text");
     if (n != 1)
         return err_set(e, ERR_USAGE, "which model? (--merge takes files of statistics)");
     if (w->scales)
@@ -392,7 +442,8 @@ int verb_calibrate(int argc, char **argv, struct err *e)
         {OPT_STRING, 0, "experts", "HOW", "down projections of experts: pooled (default), or each one's moments beside", &w.experts},
         {OPT_FLAG, 0, "diagonal", NULL, "sums of squares alone: small, for reports, not for rounding", &w.diagonal},
         {OPT_FLAG, 0, "spill", NULL, "hidden states in a temporary file ($TMPDIR); done by itself when -M asks for it", &w.spill},
-        {OPT_FLAG, 0, "dumps", NULL, "the operands are inputs that another framework has dumped: safetensors or .npy", &w.dumps},
+        {OPT_FLAG, 0, "dumps", NULL, "the operands are inputs that another framework has dumped: safetensors, .npy or .npz", &w.dumps},
+        {OPT_FLAG, 0, "imatrix", NULL, "the operand is llama.cpp's importance matrix, GGUF or .dat: for reports, not for rounding", &w.imatrix},
         {OPT_FLAG, 0, "merge", NULL, "add up files of statistics instead", &w.merge},
         {OPT_STRING, 0, "activation-scales", "RULE", "fixed scales from a file of statistics instead: max, mse, or a percentage", &w.scales},
         {OPT_STRING, 0, "format", "NAME", "what those are for: e4m3 (default), e5m2 or int8", &w.format},
@@ -409,6 +460,8 @@ int verb_calibrate(int argc, char **argv, struct err *e)
         return scales(in[0], &w, &c, e);
     if (w.dumps)
         return dumps(in, n, &w, &c, e);
+    if (w.imatrix)
+        return imatrix(in[0], &c, e);
     if (w.merge)
         return stats_merge(in, n, c.output, sink_of(&c), e);
     struct calibration x = {.input = in[0], .w = &w, .c = &c, .how = {w.diagonal, w.experts && !strcmp(w.experts, "each"), c.threads},

@@ -119,6 +119,8 @@ static void print_outputs(const struct more *m, bool every)
                 printf(k ? " %12.2f" : "  %11.2f", db(x[i]->error[k]));
         printf(" %10.1f\n", (double)x[i]->tokens[STATS_FIT] / (double)x[i]->cols);
     }
+    if (x[0]->diagonal)
+        printf("(weighted by the mean squares of channels; how channels go together is not in that file)\n");
     printf("outputs of %zu layers: the worst %.2f dB, the median %.2f dB%s\n", m->outputs.n, output_db(x[0]), output_db(x[m->outputs.n / 2]),
            shown < m->outputs.n ? " (the ten worst are shown; -v shows all)" : "");
     free(x);
@@ -156,6 +158,7 @@ void more_json(const struct more *m)
         printf("%s\n{\"name\":", i ? "," : "");
         out_json(stdout, x->name);
         printf(",\"tokens\":%" PRIu64 ",\"holdout\":%" PRIu64, x->tokens[STATS_FIT], x->tokens[STATS_HOLDOUT]);
+        printf(",\"diagonal\":%s", x->diagonal ? "true" : "false");
         put("fit_db", db(x->error[STATS_FIT]));
         put("holdout_db", isnan(x->error[STATS_HOLDOUT]) ? NAN : db(x->error[STATS_HOLDOUT]));
         printf("}");

@@ -107,6 +107,38 @@ static const struct name_row *find_row(const struct renaming *r, const char *nam
     return NULL;
 }
 
+bool names_in_gguf(const char *hf, char *out, size_t n)
+{
+    struct name_match hit;
+    char whole[512];
+    if (snprintf(whole, sizeof whole, "%s.weight", hf) >= (int)sizeof whole)
+        return false;
+    for (size_t a = 0; a < name_arch_count; a++)
+        for (int k = 0; k < ARCH_TABLES && name_arch_table[a].table[k]; k++)
+            for (const struct name_row *row = name_arch_table[a].table[k]; row->gguf || row->hf; row++) {
+                if (!row->gguf || !row->hf || row->whole || !matches(row->hf, whole, false, &hit) || strcmp(hit.rest, ".weight"))
+                    continue;
+                size_t at = 0;
+                for (const char *p = row->gguf; *p && at + 1 < n; p++) {
+                    if (*p != '{') {
+                        out[at++] = *p;
+                        continue;
+                    }
+                    const char *part = p[1] == 'L' ? hit.layer : hit.expert;
+                    const size_t length = p[1] == 'L' ? hit.layer_n : hit.expert_n;
+                    at += part ? (size_t)snprintf(out + at, n - at, "%.*s", (int)length, part) : 0;
+                    p += 2;
+                }
+                if (row->kind == NAME_EXPERTS && at < n)
+                    at += (size_t)snprintf(out + at, n - at, ".%.*s", (int)hit.expert_n, hit.expert);
+                if (at >= n)
+                    return false;
+                out[at] = 0;
+                return true;
+            }
+    return false;
+}
+
 /* ---- the new table --------------------------------------------------------------------------- */
 int names_put(struct renaming *r, const struct tensor *t)
 {

@@ -31,6 +31,10 @@ int names_known(const struct model *m, bool *known, struct err *e) MUST_USE;
  * architecture that is not known or has other values in GGUF, rows or experts that do not fit. */
 int grouping_named(struct model *m, bool strict, struct grouping *g, struct err *e) MUST_USE;
 
+/* llama.cpp's name of a module that Hugging Face's files call `hf` (without ".weight"), whatever the architecture, into out [n]; an
+ * expert of a stack is the stack's name and ".E". False: none is known, or it is too long. */
+bool names_in_gguf(const char *hf, char *out, size_t n);
+
 /* How t, rows of heads of 2 * half rows in Hugging Face's order, lies when memory has them in pairs; in the arena. */
 const struct stored *names_pairs(const struct tensor *t, uint64_t half, struct arena *mem, struct err *e);
 

@@ -50,6 +50,13 @@ static bool find(const struct weights *w, const char *name, struct layer_matrix 
     return true;
 }
 
+const char *weights_name(const struct weights *w, size_t i)
+{
+    if (!grouping_has(&w->g, i) || w->g.part[i] == PART_PLAIN)
+        return w->m->t[i].name;
+    return w->g.part[i] == PART_WEIGHT ? w->g.g[w->g.group[i]].name : NULL;
+}
+
 bool weights_shape(const struct weights *w, const char *name, uint64_t *rows, uint64_t *cols)
 {
     struct layer_matrix x;

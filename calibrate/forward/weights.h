@@ -29,6 +29,8 @@ struct layer_matrix {
     uint8_t *whole;                  /* the codes, where they lie in another order; else NULL */
 };
 bool weights_have(const struct weights *w, const char *name);
+/* The name of the weight that tensor i of the model holds, or is a part of the codes of; NULL: it is a scale or the like. */
+const char *weights_name(const struct weights *w, size_t i);
 /* The shape of a tensor as a matrix (a vector is one row); false: there is none. */
 bool weights_shape(const struct weights *w, const char *name, uint64_t *rows, uint64_t *cols);
 /* Weight `name`, which must be [rows, cols] (a vector: rows 1); else ERR_INPUT naming it and both shapes. */

@@ -1,6 +1,6 @@
 /* Dumps of inputs: the same statistics as those of the rows handed over one by one. */
 #include "calibrate/dumps.h"
-#include "tests/mk.h"
+#include "tests/mk_torch.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -87,6 +87,18 @@ Test(dumps, every_form)
     check(out, "m.v_proj", 50, 3); /* has none of its own: that of q_proj */
     cr_assert_eq(run((const char *const[]){st}, 1, out, 64, 0, &e), 0, "%s", e.msg);
     check(out, "m.k_proj", ROWS, 0);
+    /* The same array in a .npz. */
+    char *npz = mk_path(dir, "d.npz");
+    struct mk_zip z = {0};
+    mk_zip_add(&z, "m.first.npy", b.s, b.n);
+    mk_zip_add(&z, "m.o_proj.npy", b.s, b.n);
+    struct buf zip = mk_zip_end(&z, "");
+    mk_write(npz, zip.s, zip.n);
+    cr_assert_eq(run((const char *const[]){npz}, 1, out, 50, 3, &e), 0, "%s", e.msg);
+    check(out, "m.o_proj", ROWS, 3);
+    check(out, "m.first", ROWS, 3);
+    buf_free(&zip);
+    free(npz);
     buf_free(&image);
     buf_free(&b);
     free(st);

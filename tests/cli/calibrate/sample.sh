@@ -150,3 +150,26 @@ refused 2 calibrate s.safetensors --activation-scales some -o x
 refused 2 calibrate s.safetensors --activation-scales max --format mxfp8 -o x
 refused 3 calibrate "$MODEL" --activation-scales max -o x
 absent x
+
+# ---- an importance matrix: weighs errors, rounds nothing ----
+{
+    n=$(octavo ls "$MODEL" | awk '$1 == "model.layers.2.mlp.up_proj.weight" { gsub(/[][]/, "", $3); split($3, d, ","); print d[2] }')
+    printf '\001\000\000\000\023\000\000\000blk.2.ffn_up.weight\001\000\000\000'
+    printf "$(printf '\\%03o\\%03o\\000\\000' $((n % 256)) $((n / 256)))"
+    i=0
+    while [ $i -lt "$n" ]; do printf '\000\000\200\077'; i=$((i + 1)); done
+} >m.imatrix
+octavo calibrate --imatrix m.imatrix -o weights.safetensors
+octavo quantize -q "$MODEL" -o unweighted
+octavo verify "$MODEL" unweighted --calibration weights.safetensors >report
+grep -q '^model.layers.2.mlp.up_proj.weight  ' report || { cat report; fail "the weighted error of a layer"; }
+grep -q '^outputs of 1 layers' report || { cat report; fail "one layer"; }
+octavo quantize "$MODEL" --calibration weights.safetensors -o weighted 2>err
+grep -q 'nothing was calibrated' err || { cat err; fail "a diagonal rounds nothing"; }
+cmp unweighted/model.safetensors weighted/model.safetensors
+refused 2 calibrate --imatrix m.imatrix m.imatrix -o x
+refused 3 calibrate --imatrix "$MODEL/config.json" -o x
+head -c 200 m.imatrix >cut.imatrix
+refused 3 calibrate --imatrix cut.imatrix -o x
+expect_err "is cut at byte"
+absent x
