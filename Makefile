@@ -89,9 +89,12 @@ deps:
 check-packages:
 	@$(packages) $(NEED_CHECK)
 
+# Builds with as many jobs as there are processors, where make was not told how many.
+BUILD_IT = $(MAKE) --no-print-directory -s $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
 # ---- what a user runs ---------------------------------------------------------
 demo: deps
-	@$(MAKE) --no-print-directory -s $(O)/octavo
+	+@$(BUILD_IT) $(O)/octavo
 	@OCTAVO=$(CURDIR)/$(O)/octavo sh samples/demo.sh
 
 install: all
@@ -110,31 +113,31 @@ ASAN := detect_leaks=1:handle_segv=0:handle_sigbus=0:allocator_may_return_null=1
 
 # ---- proof ---------------------------------------------------------------------
 check: check-packages
-	@$(MAKE) --no-print-directory -s $(O)/octavo $(O)/unit $(O)/mini $(O)/validate $(O)/bench-timed
+	+@$(BUILD_IT) $(O)/octavo $(O)/unit $(O)/mini $(O)/validate $(O)/bench-timed
 	@$(MAKE) --no-print-directory -s check-deps check-lists check-hdr check-man
 	@OCTAVO=$(CURDIR)/$(O)/octavo sh tests/run.sh $(O)/unit tests/cli samples
 
 unit: check-packages
-	@$(MAKE) --no-print-directory -s $(O)/unit
+	+@$(BUILD_IT) $(O)/unit
 	$(O)/unit
 
 # The unit tests alone, under the sanitizers.
 asan-unit: check-packages
-	@$(MAKE) --no-print-directory -s BUILD=asan build/asan/unit
+	+@$(BUILD_IT) BUILD=asan build/asan/unit
 	@ASAN_OPTIONS=$(ASAN) build/asan/unit
 asan: check-packages
-	@$(MAKE) --no-print-directory -s BUILD=asan build/asan/octavo build/asan/unit build/asan/mini build/asan/validate build/asan/bench-timed
+	+@$(BUILD_IT) BUILD=asan build/asan/octavo build/asan/unit build/asan/mini build/asan/validate build/asan/bench-timed
 	@ASAN_OPTIONS=$(ASAN) \
 	  OCTAVO=$(CURDIR)/build/asan/octavo sh tests/run.sh build/asan/unit tests/cli
 
 # What statistics of inputs are worth, on real models (tests/accuracy).
 bench-accuracy: deps
-	@$(MAKE) --no-print-directory -s $(O)/octavo
+	+@$(BUILD_IT) $(O)/octavo
 	@OCTAVO=$(CURDIR)/$(O)/octavo sh tests/accuracy/run.sh
 
 # Client libraries from PyPI open what Octavo writes; needs Python and the network.
 check-clients: deps
-	@$(MAKE) --no-print-directory -s $(O)/octavo $(O)/logits
+	+@$(BUILD_IT) $(O)/octavo $(O)/logits
 	@OCTAVO=$(CURDIR)/$(O)/octavo sh tests/clients/run.sh
 
 # Products on an NVIDIA GPU with packed files; skips where there is none. gpu-files makes what it
@@ -145,11 +148,11 @@ check-gpu:
 	@OCTAVO=$(O)/octavo sh tests/gpu/run.sh
 
 prove: deps
-	@$(MAKE) --no-print-directory -s $(O)/prove
+	+@$(BUILD_IT) $(O)/prove
 	$(O)/prove
 
 bench: deps
-	@$(MAKE) --no-print-directory -s $(O)/octavo $(O)/mini $(BENCH)
+	+@$(BUILD_IT) $(O)/octavo $(O)/mini $(BENCH)
 	@OCTAVO=$(CURDIR)/$(O)/octavo BENCH=$(CURDIR)/$(O)/bench- sh tests/bench/run.sh
 
 # Includes flow one way: cli -> calibrate -> quantizers -> formats.
