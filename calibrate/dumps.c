@@ -154,7 +154,7 @@ static int one_dump(struct dumps *x, const struct dump *d, struct gather *g, con
 /* The point of a dump, and the layers that get the same input and have no dump of their own. */
 static int plan_point(struct dumps *x, const struct dump *d, struct gather *g, struct err *e)
 {
-    static const char *const same[][3] = {{"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}, {"w1", "w3"}, {"q_a_proj", "kv_a_proj_with_mqa"}};
+    static const char *const same[][3] = {{"q_proj", "k_proj", "v_proj"}, {"query", "key", "value"}, {"gate_proj", "up_proj"}, {"w1", "w3"}, {"q_a_proj", "kv_a_proj_with_mqa"}};
     const char *linear[3] = {d->name}, *last = strrchr(d->name, '.');
     size_t n = 1, other;
     for (size_t i = 0; last && i < sizeof same / sizeof *same; i++)

@@ -2,7 +2,7 @@
  *
  * A safetensors file (or any model file that Octavo reads) whose tensors are NAME or NAME.input, NAME being a linear layer without
  * ".weight": [rows, channels], or [sequences, rows, channels], in F32, F16 or BF16.  Or a NumPy file NAME.npy of float32 or
- * float16, or arrays NAME of a .npz that is not compressed.  What has no dump of its own shares that of q_proj (k_proj, v_proj), gate_proj (up_proj), w1 (w3) or q_a_proj
+ * float16, or arrays NAME of a .npz that is not compressed.  What has no dump of its own shares that of q_proj (k_proj, v_proj), query (key, value), gate_proj (up_proj), w1 (w3) or q_a_proj
  * (kv_a_proj_with_mqa).  Of sequences, or of every `rows` rows where they are not told apart, each `every`-th is held out. */
 #ifndef OCTAVO_CALIBRATE_DUMPS_H
 #define OCTAVO_CALIBRATE_DUMPS_H

