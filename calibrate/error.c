@@ -20,6 +20,8 @@ double error_sqnr(const struct error_sums *s)
     return s->k.se == 0 ? INFINITY : 10 * log10(s->k.sx / s->k.se);
 }
 
+double error_gain(const struct error_sums *s) { return s->k.sy > 0 ? s->k.sxy / s->k.sy : 1; }
+
 double error_cosine(const struct error_sums *s)
 {
     return s->k.se == 0 ? 1 : s->k.sxy / sqrt(s->k.sx * s->k.sy);
@@ -57,6 +59,8 @@ struct partner {
     pthread_mutex_t *lock;
     struct tensor_error *out;
     bool flush;                /* subnormal codes of the other model are 0 */
+    struct inspector look;     /* of the other model's codes; not opened before the first box */
+    bool looks, looked;
 };
 struct box_error {
     struct error_sums sums;
@@ -92,8 +96,24 @@ static int partner_sides(struct partner *p, struct work *w, struct err *e)
     return r;
 }
 
+/* Opened with the first box: memory for the blocks of a tensor is held only while it is read. */
+static int partner_looks(struct partner *p, const struct values *v, struct err *e)
+{
+    int r = 0;
+    if (!p->looks)
+        return 0;
+    pthread_mutex_lock(p->lock);
+    if (p->looks && !p->look.to && !p->looked) {
+        r = inspect_open(&p->look, p->out->look, v, true, e);
+        p->looked = !r;
+    }
+    pthread_mutex_unlock(p->lock);
+    return r;
+}
+
 static void partner_free(struct partner *p)
 {
+    inspect_free(&p->look);
     for (int s = 0; s < SIDE_COUNT; s++) {
         free(p->side[s]);
         p->side[s] = NULL;
@@ -147,7 +167,7 @@ static void close_blocks(struct box_error *out, struct kern_error *block, size_t
         struct error_sums s = {.k = block[i]};
         double rel = error_rel(&s);
         if (rel > out->worst.rel || (isnan(rel) && !isnan(out->worst.rel)))
-            out->worst = (struct error_worst){rel, b->batch, row, b->col + i * ERROR_BLOCK};
+            out->worst = (struct error_worst){rel, error_gain(&s), b->batch, row, b->col + i * ERROR_BLOCK};
         add_kern(&out->sums.k, &block[i]);
         block[i] = (struct kern_error){0};
     }
@@ -176,10 +196,11 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
     size_t width = view_row_bytes(&p->view, b->cols), blocks = ceil_div(b->cols, ERROR_BLOCK);
     const size_t memory = VALUES_ROW_BYTES(b->cols + 8);
     uint8_t *raw = scratch_get(&w->out[0], b->rows * width, e), *rows = scratch_get(&w->row, 2 * memory + 2 * b->cols, e);
+    void *room = p->looks ? scratch_get(&w->out[1], INSPECT_MEMORY(b->cols), e) : rows;
     float *f = scratch_get(&w->f32[0], b->cols * 8 + 64, e);
     struct kern_error *block = scratch_get(&w->f32[1], blocks * sizeof *block, e);
     struct source sa = {p->a, p->weight, NULL, &p->view};
-    if (!raw || !rows || !f || !block || partner_sides(p, w, e) || box_read(&sa, b, raw, width, &w->tmp, e))
+    if (!raw || !rows || !room || !f || !block || partner_sides(p, w, e) || box_read(&sa, b, raw, width, &w->tmp, e))
         return -1;
     struct side_rows x = {.in = raw, .stride = width, .f = f, .row = values_row_memory(rows, b->cols)};
     struct side_rows y = {.in = in, .stride = stride, .f = f + b->cols, .row = values_row_memory(rows + memory, b->cols)};
@@ -188,6 +209,12 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
     values_init(&y.v, op->src, &op->view, op->from, a->side);
     memset(block, 0, blocks * sizeof *block);
     out->worst.rel = -1;
+    if (partner_looks(p, &y.v, e))
+        return -1;
+    struct inspect_part part;
+    const bool looks = p->look.to;
+    if (looks)
+        inspect_begin(&part, &p->look, b, room);
     for (size_t r = 0; r < b->rows; r++) {
         if (p->flush) {
             y.in = in;
@@ -210,11 +237,15 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
         if (op->from) {
             values_codes(&op->view, y.in + r * y.stride, b->cols, code);
             out->sums.saturated += count_saturated(&y.v, code, x.f, y.f, b->cols);
+            if (looks)
+                inspect_row(&p->look, &part, &y.v, b, b->row + r, code, x.f);
         }
         if ((r + 1) % ERROR_BLOCK == 0 || r + 1 == b->rows)
             close_blocks(out, block, blocks, b, b->row + r / ERROR_BLOCK * ERROR_BLOCK);
     }
     out->sums.n = b->rows * b->cols;
+    if (looks)
+        inspect_end(&p->look, &part, b);
     return 0;
 }
 
@@ -243,6 +274,14 @@ static int compare_finish(struct op *op, struct active *a, struct err *e)
 {
     (void)e;
     struct partner *p = op->ctx;
+    if (p->look.to) {
+        struct values v;
+        values_init(&v, op->src, &op->view, op->from, a->side);
+        inspect_finish(&p->look, &v);
+        inspect_free(&p->look);
+    } else {
+        p->out->look = NULL;
+    }
     const struct box_error *box = a->box_data;
     for (uint64_t i = 0; i < op->boxes; i++) {
         error_add(&p->out->sums, &box[i].sums);
@@ -292,7 +331,7 @@ static bool is_fp8(enum dtype t)
     return t == DT_F8_E4M3 || t == DT_F8_E5M2 || t == DT_F8_E4M3FNUZ || t == DT_F8_E5M2FNUZ;
 }
 
-static int add_pair(struct plan *p, struct error_report *r, struct model *a, struct item *ia, struct item *ib, bool flush,
+static int add_pair(struct plan *p, struct error_report *r, struct model *a, struct item *ia, struct item *ib, unsigned how,
                     pthread_mutex_t *lock, struct err *e)
 {
     const struct tensor *ta = &a->t[ia->i], *tb = &p->src->t[ib->i];
@@ -312,9 +351,12 @@ static int add_pair(struct plan *p, struct error_report *r, struct model *a, str
     if (!op || !x)
         return -1;
     struct tensor_error *t = &r->t[r->n++];
-    *t = (struct tensor_error){ib->name, ta, tb, ib->g ? ib->g->scheme : NULL, !numbers, {0}, {-1, 0, 0, 0}};
+    *t = (struct tensor_error){.name = ib->name, .a = ta, .b = tb, .scheme = ib->g ? ib->g->scheme : NULL, .bytes = !numbers, .worst.rel = -1};
+    const bool looks = how & ERROR_INSPECT && ib->g && numbers;
+    if (looks && !(t->look = arena_alloc(&r->mem, sizeof *t->look, e)))
+        return -1;
     *x = (struct partner){.a = a, .weight = ia->i, .group = ia->g, .view = ia->view, .lock = lock, .out = t,
-                          .flush = flush && ib->g && is_fp8(ib->view.elem)};
+                          .flush = how & ERROR_FLUSH && ib->g && is_fp8(ib->view.elem), .looks = looks};
     op->ctx = x;
     op_input(op, ib->i);
     op->view = ib->view;
@@ -369,7 +411,7 @@ static int index_items(const struct model *a, const struct grouping *g, struct m
 }
 
 static int find_pairs(struct plan *p, struct error_report *r, const struct grouping *ga, struct model *a,
-                      struct map *in_a, const struct rules *rules, bool flush, pthread_mutex_t *lock, struct err *e)
+                      struct map *in_a, const struct rules *rules, unsigned how, pthread_mutex_t *lock, struct err *e)
 {
     struct model *b = p->src;
     struct map in_b = {0};
@@ -382,7 +424,7 @@ static int find_pairs(struct plan *p, struct error_report *r, const struct group
         if (!map_find(in_a, xb.name, &j))
             bad = list(&r->only_b, &r->nonly_b, &r->mem, b->n, xb.name, e);
         else
-            bad = !item_of(a, ga, j, &xa) || add_pair(p, r, a, &xa, &xb, flush, lock, e);
+            bad = !item_of(a, ga, j, &xa) || add_pair(p, r, a, &xa, &xb, how, lock, e);
     }
     for (size_t i = 0; !bad && i < a->n; i++)
         if (item_of(a, ga, i, &xa) && !map_find(&in_b, xa.name, &j) && rules_match(rules, xa.name) != ACTION_DROP)
@@ -392,7 +434,7 @@ static int find_pairs(struct plan *p, struct error_report *r, const struct group
 }
 
 static int make_pairs(struct plan *p, struct error_report *r, struct grouping *ga, struct model *a,
-                      const struct rules *rules, bool flush, pthread_mutex_t *lock, struct err *e)
+                      const struct rules *rules, unsigned how, pthread_mutex_t *lock, struct err *e)
 {
     struct model *b = p->src;
     struct map in_a = {0};
@@ -400,7 +442,7 @@ static int make_pairs(struct plan *p, struct error_report *r, struct grouping *g
         || grouping_named(b, true, &p->group, e))
         return -1;
     r->t = arena_array(&r->mem, b->n, sizeof *r->t, e);
-    int bad = !r->t || index_items(a, ga, &in_a, e) || find_pairs(p, r, ga, a, &in_a, rules, flush, lock, e);
+    int bad = !r->t || index_items(a, ga, &in_a, e) || find_pairs(p, r, ga, a, &in_a, rules, how, lock, e);
     map_free(&in_a);
     if (bad)
         return -1;
@@ -412,7 +454,7 @@ static int make_pairs(struct plan *p, struct error_report *r, struct grouping *g
     return 0;
 }
 
-int error_measure(struct error_report *r, struct model *a, struct model *b, const struct rules *rules, bool flush,
+int error_measure(struct error_report *r, struct model *a, struct model *b, const struct rules *rules, unsigned how,
                   const struct run_options *opt, struct err *e)
 {
     *r = (struct error_report){0};
@@ -422,7 +464,7 @@ int error_measure(struct error_report *r, struct model *a, struct model *b, cons
     if (!a->random)
         return err_set(e, ERR_INPUT, "%s: the reference of a comparison must be a file or a directory, not a pipe or "
                        "compressed (--spool keeps a temporary copy)", a->path);
-    int result = make_pairs(&p, r, &ga, a, rules, flush, &lock, e) || run_plan(&p, NULL, NULL, opt, NULL, e) ? -1 : 0;
+    int result = make_pairs(&p, r, &ga, a, rules, how, &lock, e) || run_plan(&p, NULL, NULL, opt, NULL, e) ? -1 : 0;
     for (size_t i = 0; i < p.nops; i++)
         if (p.op[i].ctx)
             partner_free(p.op[i].ctx);

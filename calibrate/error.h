@@ -7,6 +7,7 @@
 #ifndef OCTAVO_ERROR_H
 #define OCTAVO_ERROR_H
 
+#include "calibrate/inspect.h"
 #include "quantizers/run.h"
 
 enum { ERROR_BLOCK = 128 };  /* worst blocks are 128 x 128 */
@@ -21,6 +22,7 @@ struct error_sums {
 };
 struct error_worst {
     double rel;              /* relative Frobenius error of the block; < 0: none */
+    double gain;             /* sum xy / sum y^2: what its values would have to be multiplied with */
     uint64_t batch, row, col;
 };
 struct tensor_error {
@@ -30,11 +32,13 @@ struct tensor_error {
     bool bytes;              /* not numbers: compared byte by byte; sums.k.equal counts equal bytes */
     struct error_sums sums;
     struct error_worst worst;
+    struct inspection *look;     /* of codes with scales, when asked for; else NULL */
 };
 
 double error_mse(const struct error_sums *s);
 double error_rel(const struct error_sums *s);     /* sqrt(sum (y-x)^2 / sum x^2); 0 when both are 0 */
 double error_sqnr(const struct error_sums *s);    /* dB; +infinity when equal */
+double error_gain(const struct error_sums *s);    /* what y would have to be multiplied with: sum xy / sum y^2; 1 when y is 0 */
 double error_cosine(const struct error_sums *s);  /* 1 when both are 0 */
 void error_add(struct error_sums *to, const struct error_sums *s);
 
@@ -45,10 +49,12 @@ struct error_report {
     size_t nonly_a, nonly_b;
     struct arena mem;
 };
-/* a must be random; b may be a stream. Shapes that differ are ERR_INPUT. flush: codes of b's FP8 weights that are
+/* a must be random; b may be a stream. Shapes that differ are ERR_INPUT. how, bits: ERROR_INSPECT: inspect.h, which takes several times
+ * as long and 16 bytes for each block of a tensor; ERROR_FLUSH: codes of b's FP8 weights that are
  * subnormal (E4M3: below 2^-6 without the scale) are read as 0, as cores do that have no subnormals
  * (VeriSilicon/TIM-VX vsi_nn_dtype_util_prv.h). */
-int error_measure(struct error_report *r, struct model *a, struct model *b, const struct rules *rules, bool flush,
+enum { ERROR_FLUSH = 1, ERROR_INSPECT = 2 };
+int error_measure(struct error_report *r, struct model *a, struct model *b, const struct rules *rules, unsigned how,
                   const struct run_options *opt, struct err *e) MUST_USE;
 void error_free(struct error_report *r);
 

@@ -21,6 +21,7 @@ static const struct { const char *name, *title; int (*run)(int, char **, struct 
     {"quantize", "weights to a scheme, in a convention that serving software loads", verb_quantize},
     {"dequantize", "the inverse, to BF16, F16 or F32", verb_dequantize},
     {"calibrate", "statistics of what goes into linear layers, for better rounding", verb_calibrate},
+    {"audit", "is one model sound, and how was it made", verb_audit},
     {"verify", "how far one model is from another", verb_verify},
     {"pack", "a chip's own memory layout, in one self-describing file", verb_pack},
     {"unpack", "and back, byte for byte", verb_unpack},

@@ -1,6 +1,7 @@
 /* octavo verify: how far is B from A? Thresholds turn the answer into yes or no. */
 #include "cli/job.h"
 #include "cli/verbs.h"
+#include "cli/verify_look.h"
 #include "cli/verify_more.h"
 
 #include "calibrate/error.h"
@@ -91,6 +92,8 @@ static void print_json(const struct error_report *r, const struct error_sums *al
             number(t->worst.rel);
             printf("}");
         }
+        if (t->look)
+            look_json(t);
         printf(",\"ok\":%s}", broken(t, l) < 0 ? "true" : "false");
     }
     printf("\n],\"only_a\":[");
@@ -239,7 +242,7 @@ static void note_names(struct rules *r, const struct model *m)
     }
 }
 
-static int compare(const char *const *in, const struct common *c, const struct limits *l, bool flush, struct more *m, struct err *e)
+static int compare(const char *const *in, const struct common *c, const struct limits *l, unsigned how, struct more *m, struct err *e)
 {
     struct model a, b;
     struct rules rules = {0};
@@ -252,15 +255,14 @@ static int compare(const char *const *in, const struct common *c, const struct l
         model_close(&a);
         return -1;
     }
-    if (names_parse(c->names, &a.names, e)) {
+    if (names_agree(c->names, &a, &b, e)) {
         model_close(&a);
         model_close(&b);
         return -1;
     }
-    b.names = a.names;
     meter_start(&meter, "verify", c);
     struct run_options opt = {c->threads, NULL, meter_show, &meter};
-    int result = rules_from(&rules, c, ACTION_KEEP, ACTION_DROP, false, e) || error_measure(&r, &a, &b, &rules, flush, &opt, e) ? -1 : 0;
+    int result = rules_from(&rules, c, ACTION_KEEP, ACTION_DROP, false, e) || error_measure(&r, &a, &b, &rules, how, &opt, e) ? -1 : 0;
     meter_end(&meter);
     if (!result && more_run(m, in[0], in[1], c, e)) {
         error_free(&r);
@@ -275,7 +277,9 @@ static int compare(const char *const *in, const struct common *c, const struct l
             print_json(&r, &all, l, m);
         else if (!c->quiet)
             result = print_table(&r, &all, c->verbose > 0, e);
-        if (flush && !c->json && !c->quiet && !result)
+        if (how & ERROR_INSPECT && !c->json && !c->quiet && !result)
+            result = look_print(&r, e);
+        if (how & ERROR_FLUSH && !c->json && !c->quiet && !result)
             print_flush(&r);
         if (!c->json && !c->quiet && !result)
             more_print(m, c->verbose > 0);
@@ -297,7 +301,7 @@ int verb_verify(int argc, char **argv, struct err *e)
     struct limits l = {NAN, NAN, NAN, NAN, NAN, NAN};
     const char *const *in = (const char *const *)argv;
     size_t n;
-    bool flush = false;
+    bool flush = false, inspect = false;
     struct more m = {.min_output = NAN, .max_kl = NAN, .min_top = NAN};
     common_init(&c);
     const struct opt opt[] = {
@@ -309,6 +313,7 @@ int verb_verify(int argc, char **argv, struct err *e)
         {OPT_REAL, 0, "max-saturated", "N", "fail above this many saturated elements in a tensor", &l.max_saturated},
         {OPT_FLAG, 0, "require-exact", NULL, "fail when any value differs", &c.require_exact},
         {OPT_FLAG, 0, "flush-subnormals", NULL, "read subnormal FP8 codes of MODEL as 0, as some cores do", &flush},
+        {OPT_FLAG, 0, "inspect", NULL, "how MODEL was made: scale rules, rounding, and what is wrong with it", &inspect},
         OPTS_MORE(&m),
         OPTS_NAMES(&c), OPTS_RULES(&c), OPTS_THREADS(&c), OPTS_TALK(&c), OPTS_VERBOSE(&c), {0}};
     const struct usage u = {"verify", "REFERENCE MODEL", "How far is MODEL from REFERENCE? Any two formats; exit 1 when a limit is broken.",
@@ -316,7 +321,7 @@ int verb_verify(int argc, char **argv, struct err *e)
     int r = opt_parse(&u, argc, argv, &n, e);
     if (r)
         return r > 0 ? 0 : -1;
-    r = more_check(&m, in[0], in[1], e) || compare(in, &c, &l, flush, &m, e) ? -1 : 0;
+    r = more_check(&m, in[0], in[1], e) || compare(in, &c, &l, (flush ? ERROR_FLUSH : 0) | (inspect ? ERROR_INSPECT : 0), &m, e) ? -1 : 0;
     more_free(&m);
     return r;
 }

@@ -10,6 +10,7 @@ int verb_convert(int argc, char **argv, struct err *e);
 int verb_quantize(int argc, char **argv, struct err *e);
 int verb_dequantize(int argc, char **argv, struct err *e);
 int verb_calibrate(int argc, char **argv, struct err *e);
+int verb_audit(int argc, char **argv, struct err *e);
 int verb_verify(int argc, char **argv, struct err *e);
 int verb_pack(int argc, char **argv, struct err *e);
 int verb_unpack(int argc, char **argv, struct err *e);

@@ -33,6 +33,16 @@ enum name_style names_of(const struct model *m)
     return NAMES_HF;
 }
 
+int names_agree(const char *word, struct model *a, struct model *b, struct err *e)
+{
+    if (names_parse(word, &a->names, e))
+        return -1;
+    if (!word && names_of(a) != names_of(b))
+        a->names = NAMES_HF;
+    b->names = a->names;
+    return 0;
+}
+
 static const char *title(enum name_style n) { return n == NAMES_GGUF ? "GGUF" : "Hugging Face"; }
 
 /* ---- patterns ------------------------------------------------------------------------------ */

@@ -23,6 +23,9 @@ int names_parse(const char *word, enum name_style *to, struct err *e) MUST_USE;
  * or blk.N..., else NAMES_HF. */
 enum name_style names_of(const struct model *m);
 
+/* For a comparison: --names WORD for both; without one Hugging Face's where one has llama.cpp's names and the other has not. */
+int names_agree(const char *word, struct model *a, struct model *b, struct err *e) MUST_USE;
+
 /* Has m Hugging Face's names and config.json, and is there a table for its architecture? */
 int names_known(const struct model *m, bool *known, struct err *e) MUST_USE;
 

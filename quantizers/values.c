@@ -116,17 +116,17 @@ bool values_readable(enum dtype elem, const struct group *g)
 }
 
 /* ---- scales ---------------------------------------------------------------------- */
-struct place {
+struct stretch {
     uint64_t first;        /* index of the scale of the first column */
     uint64_t row, cols;    /* of the matrix of scales, the batch counted in: row; cols */
     size_t block, n;       /* columns per scale, scales of this stretch */
 };
 
-static struct place place_of(const struct values *v, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols)
+static struct stretch stretch_of(const struct values *v, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols)
 {
     const struct scheme *s = v->group->scheme;
     struct matrix m = view_matrix(v->view);
-    struct place p = {.block = s->block_cols ? s->block_cols : cols};
+    struct stretch p = {.block = s->block_cols ? s->block_cols : cols};
     uint64_t rows, first = s->block_cols ? col / s->block_cols : 0;
     scheme_scale_shape(s, m.rows, m.cols, &rows, &p.cols);
     p.row = batch * rows + (s->block_rows ? r / s->block_rows : 0);
@@ -153,6 +153,13 @@ static float scale_at(const struct values *v, uint64_t i)
 float scale_with_global(float scale, float global, bool divides)
 {
     return divides ? scale / global : scale * global;
+}
+
+float values_scale(const struct values *v, uint64_t i) { return scale_at(v, i); }
+
+float values_scale_used(const struct values *v, uint64_t batch, uint64_t i)
+{
+    return scale_with_global(scale_at(v, i), global_of(v, batch), v->group->global_divides);
 }
 
 static double used(const struct values *v, float scale, float global)
@@ -227,7 +234,7 @@ static int32_t order_at(const struct values *v, uint64_t c)
 }
 
 /* Columns [col, col + cols) of codes q; each column's block is looked up when an order says which it is. */
-static void exact_run(const struct values *v, const struct place *p, float global, uint64_t col, uint64_t cols,
+static void exact_run(const struct values *v, const struct stretch *p, float global, uint64_t col, uint64_t cols,
                       const uint8_t *q, const struct values_row *w, double *out)
 {
     const uint64_t base = p->row * p->cols;
@@ -255,12 +262,12 @@ struct values_row values_row_memory(void *p, uint64_t cols)
 void values_exact(const struct values *v, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols, const uint8_t *in,
                   const struct values_row *w, double *out)
 {
-    const struct place p = place_of(v, batch, r, col, cols);
+    const struct stretch p = stretch_of(v, batch, r, col, cols);
     exact_run(v, &p, global_of(v, batch), col, cols, codes_of(v, in, cols, w), w, out);
 }
 
 /* The usual case: a byte per code and a scale per stretch of columns. */
-static void simple_row(const struct values *v, const struct kern *k, const struct place *p, const uint8_t *q,
+static void simple_row(const struct values *v, const struct kern *k, const struct stretch *p, const uint8_t *q,
                        uint64_t cols, const float *scale, enum values_round round, bool clean, float *out)
 {
     const bool exact = clean || round == VALUES_NEAREST;
@@ -276,7 +283,7 @@ static void simple_row(const struct values *v, const struct kern *k, const struc
             }
 }
 
-static int check_order(const struct values *v, const struct place *p, uint64_t col, uint64_t cols, struct err *e)
+static int check_order(const struct values *v, const struct stretch *p, uint64_t col, uint64_t cols, struct err *e)
 {
     for (uint64_t c = 0; v->side[SIDE_ORDER] && c < cols; c++) {
         const int32_t x = order_at(v, col + c);
@@ -297,7 +304,7 @@ int values_row(const struct values *v, const struct kern *k, uint64_t batch, uin
         plain_row(v->view, k, in, cols, out);
         return 0;
     }
-    const struct place p = place_of(v, batch, r, col, cols);
+    const struct stretch p = stretch_of(v, batch, r, col, cols);
     const bool simple = !v->side[SIDE_GLOBAL] && v->group->constant == 0 && !v->side[SIDE_POINT] && !v->side[SIDE_ORDER];
     for (size_t i = 0; i < p.n; i++) {
         w->scale[i] = scale_at(v, p.first + i);

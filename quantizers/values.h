@@ -56,6 +56,9 @@ int values_point(const struct values *v, uint64_t row, uint64_t col, uint64_t co
 /* One byte per code: the codes of a row as they would be in a tensor of their own type. */
 void values_codes(const struct view *view, const uint8_t *in, uint64_t cols, uint8_t *code);
 
+/* Scale i of the tensor of scales (1 without one), and what it comes to with the second-level one of a batch. */
+float values_scale(const struct values *v, uint64_t i);
+float values_scale_used(const struct values *v, uint64_t batch, uint64_t i);
 /* Value i of a scale tensor: F32, BF16, F16 values; the bits of an F32 in I64; U8 and F8_E8M0 codes of powers of two;
  * F8_E4M3. */
 float scale_value(const uint8_t *p, enum dtype t, uint64_t i);

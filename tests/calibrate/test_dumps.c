@@ -90,13 +90,14 @@ Test(dumps, every_form)
     /* The same array in a .npz. */
     char *npz = mk_path(dir, "d.npz");
     struct mk_zip z = {0};
-    mk_zip_add(&z, "m.first.npy", b.s, b.n);
+    mk_zip_add(&z, "m.query.npy", b.s, b.n);
     mk_zip_add(&z, "m.o_proj.npy", b.s, b.n);
     struct buf zip = mk_zip_end(&z, "");
     mk_write(npz, zip.s, zip.n);
     cr_assert_eq(run((const char *const[]){npz}, 1, out, 50, 3, &e), 0, "%s", e.msg);
     check(out, "m.o_proj", ROWS, 3);
-    check(out, "m.first", ROWS, 3);
+    check(out, "m.query", ROWS, 3);
+    check(out, "m.value", ROWS, 3);
     buf_free(&zip);
     free(npz);
     buf_free(&image);
