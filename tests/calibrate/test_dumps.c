@@ -62,7 +62,7 @@ static void check(const char *path, const char *name, size_t length, size_t ever
 
 static int run(const char *const *in, size_t n, const char *out, size_t rows, size_t every, struct err *e)
 {
-    const struct dump_options o = {{false, false, 2}, rows, every};
+    const struct dump_options o = {{false, false, 2}, rows, every, 0};
     size_t points;
     *e = (struct err){0};
     return dumps_gather(in, n, out, &o, NULL, 0, (struct sink_options){.force = true}, &points, e);
