@@ -114,6 +114,8 @@ float *layer_weight(struct pass *p, const char *name, const char *suffix, uint64
 {
     char full[256];
     (void)layer_has(p, name, suffix, full);
+    if (p->list)
+        return weight_check(&p->n->w, full, rows, cols, e) ? NULL : mem_alloc(1, sizeof(float), e);
     return weight_whole(&p->n->w, full, rows, cols, e);
 }
 
@@ -121,7 +123,7 @@ int layer_optional(struct pass *p, const char *name, const char *suffix, uint64_
 {
     char full[256];
     *w = NULL;
-    return !layer_has(p, name, suffix, full) || (*w = weight_whole(&p->n->w, full, rows, cols, e)) ? 0 : -1;
+    return !layer_has(p, name, suffix, full) || (*w = layer_weight(p, name, suffix, rows, cols, e)) ? 0 : -1;
 }
 
 /* ---- running ------------------------------------------------------------------------------ */

@@ -67,18 +67,30 @@ bool weights_shape(const struct weights *w, const char *name, uint64_t *rows, ui
     return true;
 }
 
-int weight_open(const struct weights *w, const char *name, uint64_t rows, uint64_t cols, struct layer_matrix *x, struct err *e)
+static int find_fit(const struct weights *w, const char *name, uint64_t rows, uint64_t cols, struct layer_matrix *x, struct err *e)
 {
-    struct scratch tmp = {0};
-    int r = 0;
     if (!find(w, name, x))
         return err_set(e, ERR_INPUT, "%s: there is no tensor '%s'", w->m->path, name);
-    const struct tensor *t = &w->m->t[x->index];
     if (x->rows != rows || x->cols != cols || x->view.rank > 2)
         return err_set(e, ERR_INPUT, "%s: tensor '%s' is [%llu,%llu], and config.json asks for [%llu,%llu]", w->m->path, x->name,
                        (unsigned long long)x->rows, (unsigned long long)x->cols, (unsigned long long)rows, (unsigned long long)cols);
-    if (!values_readable(x->view.elem, x->group))
-        return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s, which holds no weights", w->m->path, x->name, dtype_name(x->view.elem));
+    return values_readable(x->view.elem, x->group)
+             ? 0 : err_set(e, ERR_INPUT, "%s: tensor '%s' is %s, which holds no weights", w->m->path, x->name, dtype_name(x->view.elem));
+}
+
+int weight_check(const struct weights *w, const char *name, uint64_t rows, uint64_t cols, struct err *e)
+{
+    struct layer_matrix x;
+    return find_fit(w, name, rows, cols, &x, e);
+}
+
+int weight_open(const struct weights *w, const char *name, uint64_t rows, uint64_t cols, struct layer_matrix *x, struct err *e)
+{
+    struct scratch tmp = {0};
+    if (find_fit(w, name, rows, cols, x, e))
+        return -1;
+    const struct tensor *t = &w->m->t[x->index];
+    int r = 0;
     for (int s = 0; x->group && s < SIDE_COUNT && !r; s++) {
         const size_t i = x->group->of[side_part((enum side)s)];
         if (i != NO_TENSOR && !(x->side[s] = box_whole(&(struct source){w->m, i, NULL, NULL}, &tmp, e)))

@@ -33,6 +33,8 @@ bool weights_have(const struct weights *w, const char *name);
 const char *weights_name(const struct weights *w, size_t i);
 /* The shape of a tensor as a matrix (a vector is one row); false: there is none. */
 bool weights_shape(const struct weights *w, const char *name, uint64_t *rows, uint64_t *cols);
+/* Whether weight `name` is there, can be read and is [rows, cols] (a vector: rows 1); else ERR_INPUT as of weight_open. */
+int weight_check(const struct weights *w, const char *name, uint64_t rows, uint64_t cols, struct err *e) MUST_USE;
 /* Weight `name`, which must be [rows, cols] (a vector: rows 1); else ERR_INPUT naming it and both shapes. */
 int weight_open(const struct weights *w, const char *name, uint64_t rows, uint64_t cols, struct layer_matrix *x, struct err *e) MUST_USE;
 /* Rows [row, row + n) into out, n * cols floats. ERR_INPUT for a value that is NaN or infinite. */
