@@ -47,7 +47,7 @@ static int one_output(struct output_error *x, struct weights *a, struct weights 
 
 int output_errors(struct output_errors *out, struct model *a, struct model *b, const struct stats *s, unsigned threads, struct err *e)
 {
-    struct weights wa, wb;
+    struct weights wa = {0}, wb = {0};
     double *h = NULL;
     uint64_t most = 0;
     *out = (struct output_errors){0};
@@ -75,6 +75,8 @@ int output_errors(struct output_errors *out, struct model *a, struct model *b, c
         out->n += !r;
     }
     free(h);
+    weights_close(&wa);
+    weights_close(&wb);
     if (r)
         output_errors_free(out);
     return r;

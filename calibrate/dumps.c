@@ -2,6 +2,7 @@
 
 #include "calibrate/npy.h"
 #include "formats/io.h"
+#include "formats/jscan.h"
 #include "formats/zip.h"
 #include "quantizers/values.h"
 
@@ -41,6 +42,8 @@ static int add_dump(struct dumps *x, struct dump d, const char *name, struct err
     d.what = arena_strdup(&x->mem, name, e);
     if (!d.name || !d.what || mem_grow((void **)&x->d, &x->cap, x->n + 1, sizeof *x->d, e))
         return -1;
+    if (!*d.name || utf8_check(d.name, strlen(d.name)) != strlen(d.name))
+        return err_set(e, ERR_INPUT, "%s: '%s' is no name of a linear layer: it is empty, or not UTF-8 text", d.path, name);
     if (!d.rows || !d.cols || !d.sequences)
         return err_set(e, ERR_INPUT, "%s: tensor '%s' has no rows", d.path, name);
     if (map_find(&x->by_name, d.name, &other))
@@ -160,7 +163,9 @@ static int one_dump(struct dumps *x, const struct dump *d, struct gather *g, con
     float *out = mem_alloc(piece, d->cols * sizeof *out, e);
     uint8_t *raw = out ? mem_alloc(piece, d->cols * 4, e) : NULL;
     int r = !raw || t->begin(t->ctx, name, &d->cols, 1, e) || one_set(x, d, t, o, STATS_FIT, raw, out, piece, e)
-         || one_set(x, d, t, o, STATS_HOLDOUT, raw, out, piece, e) || t->end(t->ctx, e) ? -1 : 0;
+         || one_set(x, d, t, o, STATS_HOLDOUT, raw, out, piece, e) ? -1 : 0;
+    if (!r && t->end(t->ctx, e))
+        r = err_prefix(e, "%s: tensor '%s'", d->path, d->what);
     free(raw);
     free(out);
     return r;

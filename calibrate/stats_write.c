@@ -251,7 +251,8 @@ static int add_shapes(struct merging *m, size_t k, struct err *e)
             return err_set(e, ERR_INPUT, "'%s' is a sum over %llu experts in %s and over %llu in %s", p->name, (unsigned long long)m->p[at].experts,
                            m->s[m->first[at]].m->path, (unsigned long long)experts, s->m[p->model].path);
         if (m->p[at].bare != bare)
-            return err_set(e, ERR_INPUT, "'%s' is a sum of squares alone in %s, and more in another file", p->name, s->m[p->model].path);
+            return err_set(e, ERR_INPUT, "'%s' is a sum of squares alone in %s, and more in %s", p->name, (bare ? s : &m->s[m->first[at]])->m->path,
+                           (bare ? &m->s[m->first[at]] : s)->m->path);
         m->p[at].full &= full;
     }
     for (size_t i = 0; i < s->by_linear.n; i++) {

@@ -134,11 +134,14 @@ static int enough_tensors(struct reading *r)
 {
     const struct net *n = r->n;
     uint64_t routed = 0;
-    for (uint64_t i = 0; i < n->layers && n->layers <= n->w.m->n; i++)
+    if (n->layers > n->w.m->n / 3)
+        return err_set(r->e, ERR_INPUT, "%s: config.json: %llu layers, and the model has %zu tensors", n->w.m->path, (unsigned long long)n->layers,
+                       n->w.m->n);
+    for (uint64_t i = 0; i < n->layers; i++)
         routed += moe_layer(n, i);
-    if (n->layers > n->w.m->n / 3 || (routed && n->moe.experts > n->w.m->n / 3 / routed))
-        return err_set(r->e, ERR_INPUT, "%s: config.json: %llu layers, %llu of them with %llu experts, and the model has %zu tensors", n->w.m->path,
-                       (unsigned long long)n->layers, (unsigned long long)routed, (unsigned long long)(routed ? n->moe.experts : 0), n->w.m->n);
+    if (routed && n->moe.experts > n->w.m->n / 3 / routed)
+        return err_set(r->e, ERR_INPUT, "%s: config.json: %llu layers with %llu experts, and the model has %zu tensors", n->w.m->path, (unsigned long long)routed,
+                       (unsigned long long)n->moe.experts, n->w.m->n);
     return 0;
 }
 
@@ -195,11 +198,9 @@ static int read_config(struct reading *r)
     return isfinite(n->softmax) ? 0 : err_set(r->e, ERR_INPUT, "%s: config.json: rope_scaling makes products of queries and keys %g", n->w.m->path, n->softmax);
 }
 
-int net_open(struct net *n, struct model *m, unsigned threads, struct err *e)
+static int open_config(struct net *n, struct err *e)
 {
-    *n = (struct net){0};
-    if (weights_open(&n->w, m, threads, e))
-        return -1;
+    struct model *m = n->w.m;
     const char *text = m->config, *why = NULL;
     if (m->container == CONTAINER_GGUF && config_from_keys(m, "float32", &text, &why, e))
         return -1;
@@ -214,12 +215,26 @@ int net_open(struct net *n, struct model *m, unsigned threads, struct err *e)
     json_decref(root);
     for (uint64_t i = 0; !bad && i < n->layers; i++) /* what is missing is said now, not after hours */
         bad = net_list(n, NULL, i, e);
-    if (bad)
-        net_close(n);
     return bad ? -1 : 0;
 }
 
-void net_close(struct net *n) { arena_free(&n->mem); }
+int net_open(struct net *n, struct model *m, unsigned threads, struct err *e)
+{
+    *n = (struct net){0};
+    if (weights_open(&n->w, m, threads, e))
+        return -1;
+    const int bad = open_config(n, e);
+    if (bad)
+        net_close(n);
+    return bad;
+}
+
+void net_close(struct net *n)
+{
+    weights_close(&n->w);
+    arena_free(&n->mem);
+    *n = (struct net){0};
+}
 
 bool moe_layer(const struct net *n, uint64_t layer)
 {

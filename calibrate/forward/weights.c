@@ -17,8 +17,17 @@ int weights_open(struct weights *w, struct model *m, unsigned threads, struct er
     if (!m->random)
         return err_set(e, ERR_INPUT, "%s: weights are read layer by layer, which a pipe does not allow (--spool)", m->path);
     m->names = NAMES_HF;
-    return grouping_expand(m, e) || grouping_named(m, true, &w->g, e) ? -1 : 0;
+    if (grouping_expand(m, e) || grouping_named(m, true, &w->g, e))
+        return -1;
+    for (size_t i = 0; i < w->g.n; i++)
+        if (map_add(&w->by_group, w->g.g[i].name, i, e) < 0) {
+            weights_close(w);
+            return -1;
+        }
+    return 0;
 }
+
+void weights_close(struct weights *w) { map_free(&w->by_group); }
 
 bool weights_have(const struct weights *w, const char *name)
 {
@@ -34,10 +43,8 @@ static bool find(const struct weights *w, const char *name, struct layer_matrix 
         if (grouping_has(&w->g, x->index) && w->g.part[x->index] == PART_WEIGHT)
             x->group = &w->g.g[w->g.group[x->index]];
     } else { /* a weight whose codes have another name: weight_packed, qweight */
-        size_t i = 0;
-        while (i < w->g.n && strcmp(w->g.g[i].name, name))
-            i++;
-        if (i == w->g.n)
+        size_t i;
+        if (!map_find(&w->by_group, name, &i))
             return false;
         x->group = &w->g.g[i];
         x->index = x->group->of[PART_WEIGHT];

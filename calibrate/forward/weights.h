@@ -11,12 +11,14 @@
 struct weights {
     struct model *m;
     struct grouping g;
+    struct map by_group;             /* what groups are called: some weights have codes of another name */
     const struct kern *k;
     unsigned threads;
 };
 /* m is open and random, and stays the caller's; its tensors get Hugging Face's names. ERR_INPUT for a pipe, and for names that
- * are not known. Nothing is left to close but m. */
+ * are not known; then there is nothing to close. */
 int weights_open(struct weights *w, struct model *m, unsigned threads, struct err *e) MUST_USE;
+void weights_close(struct weights *w); /* all but m; zeros are nothing */
 
 struct layer_matrix {
     const struct weights *of;
