@@ -161,7 +161,7 @@ static int one_piece(const struct tokenizer *t, const char *s, size_t n, struct 
     return !n ? 0 : t->kind == MODEL_UNIGRAM ? piece_best(t, s, n, out, e) : piece_merge(t, s, n, out, e);
 }
 
-enum { TRIES = 400 };               /* patterns that are in use make some ten tries a byte */
+enum { TRIES = 128 };               /* patterns that are in use make up to 20 a byte */
 
 /* Pieces by cuts k, k + 1, ... */
 static int cut_up(const struct tokenizer *t, size_t k, const char *s, size_t n, struct ids *out, struct err *e)

@@ -292,6 +292,8 @@ static int read_bos(struct tokenizer *t, const json_t *o, struct err *e)
     return 0;
 }
 
+enum { UNIGRAM_MOST = 1024 };      /* bytes of a piece: they are tried at each place of the text */
+
 static int read_json(struct tokenizer *t, const char *path, struct err *e)
 {
     json_error_t je;
@@ -313,6 +315,8 @@ static int read_json(struct tokenizer *t, const char *path, struct err *e)
     t->kind = !strcmp(type, "Unigram") ? MODEL_UNIGRAM : MODEL_BPE;
     t->whole_first = json_is_true(json_object_get(model, "ignore_merges"));
     r = r || read_vocabulary(t, model, e) || read_added(t, root, e) || words_index(t, e) || (t->kind == MODEL_BPE && read_merges(t, model, e)) ? -1 : 0;
+    if (!r && t->kind == MODEL_UNIGRAM && t->longest > UNIGRAM_MOST)
+        r = err_set(e, ERR_INPUT, "tokenizer.json: a piece has %zu bytes, and %d is the most", t->longest, UNIGRAM_MOST);
     if (!r) {
         const json_t *id = json_object_get(model, "unk_id");
         t->unknown = *unknown ? word_find(t, unknown, strlen(unknown)) : json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < (json_int_t)t->n ? (uint32_t)json_integer_value(id) : NO_ID;

@@ -189,8 +189,15 @@ static int read_config(struct reading *r)
                        (unsigned long long)n->moe.experts);
     if (json_array_size(json_object_get(c, "mlp_only_layers")))
         return err_set(r->e, ERR_INPUT, "%s: config.json: mlp_only_layers is not known here", n->w.m->path);
-    if (enough_tensors(r))
-        return -1;
+    return enough_tensors(r);
+}
+
+/* After the shapes: for each dimension of a head there is a number. */
+static int read_rope(struct reading *r)
+{
+    struct net *n = r->n;
+    const bool latent = n->mla.kv_rank > 0;
+    const json_t *c = r->config;
     if (rope_read(&n->rope, c, latent ? n->mla.rope : n->head, &n->mem, r->e))
         return err_prefix(r->e, "%s", n->w.m->path);
     n->rope.pairs = latent;
@@ -212,10 +219,11 @@ static int open_config(struct net *n, struct err *e)
     const json_t *inner = json_object_get(root, "text_config");
     struct reading r = {n, json_is_object(inner) ? inner : root, e};
     int bad = read_config(&r) || weight_check(&n->w, "model.embed_tokens.weight", n->vocab, n->hidden, e) ? -1 : 0;
-    json_decref(root);
     for (uint64_t i = 0; !bad && i < n->layers; i++) /* what is missing is said now, not after hours */
         bad = net_list(n, NULL, i, e);
-    return bad ? -1 : 0;
+    bad = bad || read_rope(&r) ? -1 : 0;
+    json_decref(root);
+    return bad;
 }
 
 int net_open(struct net *n, struct model *m, unsigned threads, struct err *e)

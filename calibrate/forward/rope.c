@@ -16,17 +16,21 @@ static double number(const json_t *o, const char *key, double otherwise)
     return json_is_number(x) ? json_number_value(x) : otherwise;
 }
 
-/* Numbers that are no numbers, by name; NULL: there are none. */
-static const char *odd_one(const json_t *o)
+/* Whether what is given is a number, and above 0 where all others make no sense. */
+static int check_numbers(const json_t *o, struct err *e)
 {
     static const char *const keys[] = {"rope_theta", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings", "beta_fast",
-                                       "beta_slow", "mscale", "mscale_all_dim", "attention_factor", "max_position_embeddings"};
+                                       "beta_slow", "max_position_embeddings", /* those may be 0: */ "mscale", "mscale_all_dim", "attention_factor"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const json_t *x = json_object_get(o, keys[i]);
-        if (x && !json_is_null(x) && !json_is_number(x))
-            return keys[i];
+        if (!x || json_is_null(x))
+            continue;
+        if (!json_is_number(x))
+            return err_set(e, ERR_INPUT, "config.json: '%s' is no number", keys[i]);
+        if (json_number_value(x) < 0 || (i < 8 && json_number_value(x) == 0))
+            return err_set(e, ERR_INPUT, "config.json: '%s' is %g", keys[i], json_number_value(x));
     }
-    return NULL;
+    return 0;
 }
 
 static const json_t *rule_of(const json_t *config)
@@ -87,11 +91,13 @@ int rope_read(struct rope *r, const json_t *config, uint64_t dims, struct arena 
     const json_t *rule = rule_of(config);
     const char *kind = kind_of(rule);
     const double theta = number(config, "rope_theta", number(rule, "rope_theta", 10000));
-    const char *odd = odd_one(config) ? odd_one(config) : odd_one(rule);
-    if (odd)
-        return err_set(e, ERR_INPUT, "config.json: '%s' is no number", odd);
-    if (!(theta > 0))
-        return err_set(e, ERR_INPUT, "config.json: rope_theta is %g", theta);
+    if (check_numbers(config, e) || check_numbers(rule, e))
+        return -1;
+    const double low = number(rule, "low_freq_factor", 1), high = number(rule, "high_freq_factor", 4);
+    if (!strcmp(kind, "llama3") && !(high > low))
+        return err_set(e, ERR_INPUT, "config.json: 'high_freq_factor' is %g, and 'low_freq_factor' %g", high, low);
+    if (theta == 1) /* all frequencies would be the same, and the logarithm is 0 */
+        return err_set(e, ERR_INPUT, "config.json: 'rope_theta' is 1");
     static const char *const rules[] = {"rope_scaling", "rope_parameters"};
     for (size_t i = 0; i < 2; i++) {
         const json_t *x = json_object_get(config, rules[i]);

@@ -266,6 +266,12 @@ Test(tokenizer, what_is_refused)
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a$\"},\"behavior\":\"Isolated\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "'$'"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"end_of_word_suffix\":\"</w>\"}}", "end_of_word_suffix '</w>'"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"continuing_subword_prefix\":\"##\"}}", "continuing_subword_prefix '##'"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0}}}", "'a' and 'b' both have the id 0"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":[[\"a\",0]]}}", "a list"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":{\"a\":0}}}", "no list"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",-1e300]]}}", "piece 0 has the score -1e+300"},
+        {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}}]},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "begin with '<s>'"},
+        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a{-1}\"},\"behavior\":\"Isolated\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "'{-1}'"},
         {"{\"added_tokens\":[{\"id\":\"x\"}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "added token 0"}};
     struct err e;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -299,4 +305,59 @@ Test(tokenizer, ids_that_are_none_and_tokens_that_are_empty, .timeout = 20)
     cr_assert(n == 1 && id[0] == 0);
     free(id);
     tokenizer_close(t);
+}
+
+/* What a file may ask for that takes for ever: it is refused, or done in time. */
+Test(tokenizer, work_has_a_bound, .timeout = 60)
+{
+    enum { TEXT = 1 << 17, MANY = 100000 };
+    static const struct {
+        const char *regex;
+        char c;
+    } slow[] = {{"\\\\s*\\\\s*\\\\s*\\\\s*\\\\s*\\\\s*x", ' '}, {"(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)b", 'a'}};
+    char *line = malloc(TEXT), json[1024];
+    struct err e = {0};
+    uint32_t *id;
+    size_t n;
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(json, sizeof json, "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},\"behavior\":\"Isolated\"},"
+                 "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\" \":1}}}", slow[i].regex);
+        struct tokenizer *t = made(json, &e);
+        cr_assert(t, "%s", e.msg);
+        memset(line, slow[i].c, TEXT);
+        cr_assert_eq(tokenizer_encode(t, line, TEXT, &id, &n, &e), -1);
+        cr_assert(e.kind == ERR_INPUT && strstr(e.msg, "takes too long"), "%s", e.msg);
+        tokenizer_close(t);
+    }
+    /* More alternatives than anybody writes, and a piece that would be looked for at each place. */
+    struct buf b = {0};
+    cr_assert_eq(buf_puts(&b, "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"", &e), 0);
+    for (size_t i = 0; i < MANY; i++)
+        cr_assert_eq(buf_puts(&b, "a|", &e), 0);
+    cr_assert_eq(buf_puts(&b, "b\"},\"behavior\":\"Isolated\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", &e), 0);
+    cr_assert_null(made(b.s, &e));
+    cr_assert(strstr(e.msg, "not known here"), "%s", e.msg);
+    b.n = 0;
+    cr_assert_eq(buf_puts(&b, "{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",-1.0],[\"", &e), 0);
+    for (size_t i = 0; i < 5000; i++)
+        cr_assert_eq(buf_puts(&b, "bbbb", &e), 0);
+    cr_assert_eq(buf_puts(&b, "\",-2.0]]}}", &e), 0);
+    cr_assert_null(made(b.s, &e));
+    cr_assert(strstr(e.msg, "20000 bytes"), "%s", e.msg);
+    /* Many special tokens that begin with the same byte: the longest that is there is found, not the first. */
+    b.n = 0;
+    cr_assert_eq(buf_puts(&b, "{\"added_tokens\":[{\"id\":1,\"content\":\"<\"}", &e), 0);
+    for (int i = 2; i < MANY; i++)
+        cr_assert_eq(buf_printf(&b, &e, ",{\"id\":%d,\"content\":\"<%d\"}", i, i), 0);
+    cr_assert_eq(buf_puts(&b, "],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", &e), 0);
+    struct tokenizer *t = made(b.s, &e);
+    cr_assert(t, "%s", e.msg);
+    check_ids(t, "<a<7<77<777<77777<77777a", "1, 0, 7, 77, 777, 77777, 77777, 0");
+    memset(line, '<', TEXT);
+    cr_assert_eq(tokenizer_encode(t, line, TEXT, &id, &n, &e), 0, "%s", e.msg);
+    cr_assert(n == TEXT && id[0] == 1 && id[TEXT - 1] == 1);
+    free(id);
+    tokenizer_close(t);
+    buf_free(&b);
+    free(line);
 }
