@@ -2,9 +2,10 @@
  * and small ones written here. */
 #include "calibrate/split.h"
 #include "calibrate/tokenizer.h"
-#include "tests/mk.h"
+#include "tests/mk_gguf.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -360,4 +361,54 @@ Test(tokenizer, work_has_a_bound, .timeout = 60)
     tokenizer_close(t);
     buf_free(&b);
     free(line);
+}
+
+/* Lists of a GGUF that are shorter than that of the tokens, or of another kind, and ids of no token. */
+static int of_gguf(uint64_t scores, uint64_t types, float first, uint32_t bos, struct err *e)
+{
+    char path[] = "/tmp/octavo-test-XXXXXX.gguf";
+    struct tokenizer *t;
+    struct buf b = gg_head(3, 0, 5);
+    const int fd = mkstemps(path, 5);
+    cr_assert(fd >= 0);
+    close(fd);
+    gg_key(&b, "tokenizer.ggml.model", 8);
+    gg_str(&b, "llama");
+    gg_key(&b, "tokenizer.ggml.tokens", 9);
+    mk_le(&b, 8, 4);
+    mk_le(&b, 2, 8);
+    gg_str(&b, "a");
+    gg_str(&b, "<s>");
+    gg_key(&b, "tokenizer.ggml.scores", 9);
+    mk_le(&b, 6, 4);
+    mk_le(&b, scores, 8);
+    for (uint64_t i = 0; i < scores; i++) {
+        uint32_t bits;
+        memcpy(&bits, &first, 4);
+        mk_le(&b, i ? 0 : bits, 4);
+    }
+    gg_key(&b, "tokenizer.ggml.token_type", 9);
+    mk_le(&b, 5, 4);
+    mk_le(&b, types, 8);
+    for (uint64_t i = 0; i < types; i++)
+        mk_le(&b, i ? 3 : 1, 4);
+    gg_key(&b, "tokenizer.ggml.bos_token_id", 4);
+    mk_le(&b, bos, 4);
+    mk_write(path, b.s, b.n);
+    *e = (struct err){0};
+    const int r = tokenizer_open(&t, path, e);
+    tokenizer_close(t);
+    unlink(path);
+    buf_free(&b);
+    return r;
+}
+
+Test(tokenizer, lists_of_a_gguf_belong_together)
+{
+    struct err e;
+    cr_assert_eq(of_gguf(2, 2, -1, 1, &e), 0, "%s", e.msg);
+    cr_assert(of_gguf(1, 2, -1, 1, &e) == -1 && e.kind == ERR_INPUT && strstr(e.msg, "scores has no number for token 1"), "%s", e.msg);
+    cr_assert(of_gguf(2, 1, -1, 1, &e) == -1 && e.kind == ERR_INPUT && strstr(e.msg, "token_type has no number for token 1"), "%s", e.msg);
+    cr_assert(of_gguf(2, 2, NAN, 1, &e) == -1 && e.kind == ERR_INPUT && strstr(e.msg, "scores has no number for token 0"), "%s", e.msg);
+    cr_assert(of_gguf(2, 2, -1, 2, &e) == -1 && e.kind == ERR_INPUT && strstr(e.msg, "bos_token_id is none of 2 tokens"), "%s", e.msg);
 }
