@@ -47,9 +47,9 @@ static int one_output(struct output_error *x, struct weights *a, struct weights 
 
 int output_errors(struct output_errors *out, struct model *a, struct model *b, const struct stats *s, unsigned threads, struct err *e)
 {
-    struct weights wa, wb;
+    struct weights wa = {0}, wb = {0};
     double *h = NULL;
-    uint64_t width = 0;
+    uint64_t most = 0;
     *out = (struct output_errors){0};
     int r = weights_open(&wa, a, threads, e) || weights_open(&wb, b, threads, e) ? -1 : 0;
     for (size_t i = 0; !r && i < a->n; i++) {
@@ -58,10 +58,12 @@ int output_errors(struct output_errors *out, struct model *a, struct model *b, c
         uint64_t rows, cols, other[2];
         if (!p || !weights_shape(&wa, name, &rows, &cols) || !weights_shape(&wb, name, &other[0], &other[1]) || cols != p->width)
             continue;
-        if (p->width > width) {
+        const bool full = p->xtx[STATS_FIT] != SIZE_MAX || p->xtx[STATS_HOLDOUT] != SIZE_MAX;
+        const uint64_t room = full ? p->width * p->width : p->width;
+        if (room > most) {
             free(h);
-            h = mem_alloc(p->width, p->width * sizeof *h, e);
-            width = p->width;
+            h = mem_alloc(room, sizeof *h, e);
+            most = room;
         }
         if (!h || mem_grow((void **)&out->e, &out->cap, out->n + 1, sizeof *out->e, e)) {
             r = -1;
@@ -73,6 +75,8 @@ int output_errors(struct output_errors *out, struct model *a, struct model *b, c
         out->n += !r;
     }
     free(h);
+    weights_close(&wa);
+    weights_close(&wb);
     if (r)
         output_errors_free(out);
     return r;

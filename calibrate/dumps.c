@@ -2,6 +2,7 @@
 
 #include "calibrate/npy.h"
 #include "formats/io.h"
+#include "formats/jscan.h"
 #include "formats/zip.h"
 #include "quantizers/values.h"
 
@@ -41,6 +42,8 @@ static int add_dump(struct dumps *x, struct dump d, const char *name, struct err
     d.what = arena_strdup(&x->mem, name, e);
     if (!d.name || !d.what || mem_grow((void **)&x->d, &x->cap, x->n + 1, sizeof *x->d, e))
         return -1;
+    if (!*d.name || utf8_check(d.name, strlen(d.name)) != strlen(d.name))
+        return err_set(e, ERR_INPUT, "%s: '%s' is no name of a linear layer: it is empty, or not UTF-8 text", d.path, name);
     if (!d.rows || !d.cols || !d.sequences)
         return err_set(e, ERR_INPUT, "%s: tensor '%s' has no rows", d.path, name);
     if (map_find(&x->by_name, d.name, &other))
@@ -137,15 +140,32 @@ static int one_set(struct dumps *x, const struct dump *d, const struct tap *t, c
     return 0;
 }
 
+enum { PIECE_BYTES = 64 << 20 };
+
+/* Rows that are read at once. */
+static size_t piece_of(const struct dump *d) { return (size_t)max_u64(1, min_u64(1024, PIECE_BYTES / (8 * d->cols))); }
+
+/* What the sums over so many channels need, beside the rows themselves: their number is from a file. */
+static int check_memory(const struct dump *d, const struct dump_options *o, struct err *e)
+{
+    const double n = (double)d->cols, bins = (n / 64 + 1) * STATS_BINS * 4;
+    const double need = 8 * n * (o->how.diagonal ? 1 : n) + bins + 8 * n * (double)piece_of(d);
+    return !o->memory || need <= (double)o->memory ? 0
+         : err_set(e, ERR_INPUT, "%s: tensor '%s' has %llu channels, of which sums need %.0f MiB of memory and the limit is %.0f MiB (%sa larger -M)", d->path,
+                   d->what, (unsigned long long)d->cols, need / 0x1p20, (double)o->memory / 0x1p20, o->how.diagonal ? "" : "--diagonal, or ");
+}
+
 static int one_dump(struct dumps *x, const struct dump *d, struct gather *g, const struct dump_options *o, struct err *e)
 {
     const struct tap *t = gather_tap(g);
     const char *const name[TAP_NAMES] = {d->name};
-    const size_t piece = 1024;
+    const size_t piece = piece_of(d);
     float *out = mem_alloc(piece, d->cols * sizeof *out, e);
     uint8_t *raw = out ? mem_alloc(piece, d->cols * 4, e) : NULL;
     int r = !raw || t->begin(t->ctx, name, &d->cols, 1, e) || one_set(x, d, t, o, STATS_FIT, raw, out, piece, e)
-         || one_set(x, d, t, o, STATS_HOLDOUT, raw, out, piece, e) || t->end(t->ctx, e) ? -1 : 0;
+         || one_set(x, d, t, o, STATS_HOLDOUT, raw, out, piece, e) ? -1 : 0;
+    if (!r && t->end(t->ctx, e))
+        r = err_prefix(e, "%s: tensor '%s'", d->path, d->what);
     free(raw);
     free(out);
     return r;
@@ -178,7 +198,7 @@ int dumps_gather(const char *const *path, size_t files, const char *output, cons
         r = ends_with(path[i], ".npy") || ends_with(path[i], ".npz") ? add_numpy(&x, path[i], e) : add_model(&x, path[i], e);
     r = r ? r : gather_plan_empty(&g, o->how, e);
     for (size_t i = 0; !r && i < x.n; i++)
-        r = plan_point(&x, &x.d[i], g, e);
+        r = check_memory(&x.d[i], o, e) || plan_point(&x, &x.d[i], g, e) ? -1 : 0;
     r = r ? r : gather_create(g, output, kv, nkv, sink, e);
     for (size_t i = 0; !r && i < x.n; i++)
         r = one_dump(&x, &x.d[i], g, o, e);

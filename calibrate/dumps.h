@@ -12,8 +12,9 @@
 struct dump_options {
     struct gather_options how;
     size_t rows, every;              /* 0: nothing is held out */
+    uint64_t memory;                 /* bytes that sums and rows may take; 0: any */
 };
-/* Each name in one file only. ERR_INPUT naming file and tensor: types, shapes, NaN and Inf. *n: the points. */
+/* Each name in one file only. ERR_INPUT naming file and tensor: types, shapes, NaN and Inf, more channels than there is memory for. *n: the points. */
 int dumps_gather(const char *const *path, size_t files, const char *output, const struct dump_options *o, const struct meta *kv, size_t nkv,
                  struct sink_options sink, size_t *n, struct err *e) MUST_USE;
 

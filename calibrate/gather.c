@@ -37,7 +37,7 @@ struct gather {
     size_t points;
     struct { size_t own, pooled; uint64_t expert; } at[AT_ONCE]; /* SIZE_MAX: none */
     uint64_t most;                   /* bytes of sums that are held at once, from the plan */
-    bool planning;
+    bool planning, given;            /* given: points are named by gather_plan_add, experts' like all others */
     struct arena mem;
 };
 
@@ -87,7 +87,7 @@ static int add_point(struct gather *g, const char *name, uint64_t width, size_t 
 static int resolve(struct gather *g, const char *const name[TAP_NAMES], uint64_t width, size_t k, struct err *e)
 {
     size_t n = 0, router;
-    const int64_t expert = expert_of(name[0], &n);
+    const int64_t expert = g->given ? -1 : expert_of(name[0], &n);
     char pooled[512];
     g->at[k].own = g->at[k].pooled = SIZE_MAX;
     g->at[k].expert = expert < 0 ? 0 : (uint64_t)expert;
@@ -311,6 +311,7 @@ int gather_plan_empty(struct gather **out, struct gather_options o, struct err *
 int gather_plan_add(struct gather *g, const char *const *linear, size_t n, uint64_t width, struct err *e)
 {
     size_t i;
+    g->given = true;
     if (add_point(g, linear[0], width, &i, e))
         return -1;
     g->most = max_u64(g->most, 8 * elems_of(g, &g->p[i]));

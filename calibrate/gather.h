@@ -18,7 +18,8 @@ struct gather_options {
 struct gather;
 /* What the points of layers [from, to) will be; nothing is read. */
 int gather_plan(struct gather **g, struct net *n, uint64_t from, uint64_t to, struct gather_options o, struct err *e) MUST_USE;
-/* A plan for one point that linears share (dumps): a name, its channels. Add as many as there are. */
+/* A plan for one point that linears share (dumps): a name, its channels. Add as many as there are. An expert's is like all
+ * others here: no sum over the experts of a layer is made. */
 int gather_plan_empty(struct gather **g, struct gather_options o, struct err *e) MUST_USE;
 int gather_plan_add(struct gather *g, const char *const *linear, size_t n, uint64_t width, struct err *e) MUST_USE;
 /* Bytes of the file, and of the most that is held at once. */

@@ -1,6 +1,7 @@
 #include "calibrate/imatrix.h"
 
 #include "formats/io.h"
+#include "formats/jscan.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -34,6 +35,8 @@ static int add(struct source_file *f, struct entry x, const char *name, size_t n
 {
     if (n > 7 && !strncmp(name + n - 7, ".weight", 7))
         n -= 7;
+    if (!n || utf8_check(name, n) != n)
+        return err_set(e, ERR_INPUT, "%s: '%.*s' is no name of a weight: it is empty, or not UTF-8 text", f->path, (int)n, name);
     x.name = arena_strndup(&f->mem, name, n, e);
     if (!x.name || mem_grow((void **)&f->e, &f->cap, f->n + 1, sizeof *f->e, e))
         return -1;

@@ -34,11 +34,12 @@ int npy_header(struct npy *x, const char *path, const uint8_t *p, size_t have, u
     const char *descr = text ? strstr(text, "'descr':") : NULL, *shape = text ? strstr(text, "'shape':") : NULL;
     int bad = !text ? err_set(e, ERR_SYSTEM, "out of memory") : 0;
     *x = (struct npy){.data = at + n};
-    if (text && strstr(text, "'fortran_order': True"))
-        bad = err_set(e, ERR_INPUT, "%s: is in Fortran's order; numpy.ascontiguousarray makes it C's", path);
-    char order = 0;
-    if (!bad && (!descr || sscanf(descr, "'descr': '%c%c%u'", &order, &x->kind, &x->item) != 3 || (order != '<' && order != '|')
-                 || (x->item != 1 && x->item != 2 && x->item != 4 && x->item != 8)))
+    if (text && !strstr(text, "'fortran_order': False"))
+        bad = err_set(e, ERR_INPUT, strstr(text, "'fortran_order': True") ? "%s: is in Fortran's order; numpy.ascontiguousarray makes it C's"
+                                                                          : "%s: its header does not say 'fortran_order': False", path);
+    char order = 0, quote = 0;
+    if (!bad && (!descr || sscanf(descr, "'descr': '%c%c%1u%c", &order, &x->kind, &x->item, &quote) != 4 || quote != '\''
+                 || (order != '<' && (order != '|' || x->item != 1)) || (x->item != 1 && x->item != 2 && x->item != 4 && x->item != 8)))
         bad = err_set(e, ERR_INPUT, "%s: holds no little-endian numbers of up to 64 bits", path);
     bad = bad ? bad : read_shape(x, path, shape, size, e);
     uint64_t bytes = x->item;

@@ -88,6 +88,7 @@ struct parsing {
     const char *text, *p;
     struct arena *mem;
     struct err *e;
+    size_t sequences;                /* alternatives so far: each takes memory */
 };
 
 static int unknown(const struct parsing *x)
@@ -222,9 +223,14 @@ static int parse_quantifier(struct parsing *x, struct item *t)
         t->max = *x->p == '?' ? 1 : UINT32_MAX;
         x->p++;
     } else if (*x->p == '{') {
-        t->min = t->max = (unsigned)strtoul(x->p + 1, &end, 10);
+        if (!strchr("0123456789,", x->p[1]) || strspn(x->p + 1, "0123456789,") > 12)
+            return unknown(x);
+        const unsigned long min = strtoul(x->p + 1, &end, 10);
+        unsigned long max = min;
         if (*end == ',')
-            t->max = end[1] == '}' ? (end++, UINT32_MAX) : (unsigned)strtoul(end + 1, &end, 10);
+            max = end[1] == '}' ? (end++, UINT32_MAX) : strtoul(end + 1, &end, 10);
+        t->min = (unsigned)min_u64(min, UINT32_MAX);
+        t->max = (unsigned)min_u64(max, UINT32_MAX);
         if (*end != '}' || t->max < t->min || !t->max)
             return unknown(x);
         x->p = end + 1;
@@ -268,7 +274,7 @@ static int parse_item(struct parsing *x, struct item *t, bool fold, unsigned dep
 
 static struct pattern *parse_alternatives(struct parsing *x, bool fold, unsigned depth)
 {
-    enum { MOST = 64 };
+    enum { MOST = 64, ALTERNATIVES = 256 };
     struct pattern *p = arena_alloc(x->mem, sizeof *p, x->e);
     struct sequence **tail = p ? &p->first : NULL;
     if (!p || depth > 8) {
@@ -277,6 +283,10 @@ static struct pattern *parse_alternatives(struct parsing *x, bool fold, unsigned
         return NULL;
     }
     for (;;) {
+        if (x->sequences++ == ALTERNATIVES) {
+            (void)unknown(x);
+            return NULL;
+        }
         struct sequence *s = arena_alloc(x->mem, sizeof *s, x->e);
         struct item *item = s ? arena_array(x->mem, MOST, sizeof *item, x->e) : NULL;
         if (!item)
@@ -300,7 +310,7 @@ static struct pattern *parse_alternatives(struct parsing *x, bool fold, unsigned
 
 int pattern_parse(const struct pattern **out, const char *text, struct arena *mem, struct err *e)
 {
-    struct parsing x = {text, text, mem, e};
+    struct parsing x = {text, text, mem, e, 0};
     struct pattern *p = parse_alternatives(&x, false, 0);
     *out = p;
     return !p ? -1 : *x.p ? unknown(&x) : 0;
@@ -309,53 +319,67 @@ int pattern_parse(const struct pattern **out, const char *text, struct arena *me
 /* ---- matching ------------------------------------------------------------------------------ */
 #define NO SIZE_MAX
 
+/* What is matched, and how many tries are left: patterns are from files, and some need more than anybody waits for. */
+struct matching {
+    const uint8_t *p;
+    size_t n;
+    uint64_t left;
+};
+
 /* Items i, i + 1, ... of s from position at on; where they end, or NO. */
-static size_t match(const struct sequence *s, size_t i, const uint8_t *p, size_t n, size_t at)
+static size_t match(struct matching *m, const struct sequence *s, size_t i, size_t at)
 {
+    const uint8_t *p = m->p;
     size_t step, end = at, count = 0;
     if (i == s->n)
         return at;
+    if (!m->left)
+        return NO;
+    m->left--;
     const struct item *t = &s->item[i];
     if (t->kind == AHEAD_NOT)
-        return at < n && in_set(&t->set, utf8_at(p + at, p + n, &step)) ? NO : match(s, i + 1, p, n, at);
+        return at < m->n && in_set(&t->set, utf8_at(p + at, p + m->n, &step)) ? NO : match(m, s, i + 1, at);
     if (t->kind == GROUP) {
         for (const struct sequence *a = t->group->first; a; a = a->next) {
-            const size_t to = match(a, 0, p, n, at), all = to == NO ? NO : match(s, i + 1, p, n, to);
+            const size_t to = match(m, a, 0, at), all = to == NO ? NO : match(m, s, i + 1, to);
             if (all != NO)
                 return all;
         }
-        return t->min ? NO : match(s, i + 1, p, n, at);
+        return t->min ? NO : match(m, s, i + 1, at);
     }
-    while (count < t->max && end < n && in_set(&t->set, utf8_at(p + end, p + n, &step))) {
+    while (count < t->max && end < m->n && in_set(&t->set, utf8_at(p + end, p + m->n, &step))) {
         end += step;
         count++;
     }
+    m->left -= min_u64(m->left, count);
     for (;; count--) { /* gives back one character after the other */
         if (count < t->min)
             return NO;
-        const size_t all = match(s, i + 1, p, n, end);
+        const size_t all = match(m, s, i + 1, end);
         if (all != NO || !count)
             return all;
         size_t back = end - 1;
         while (back > at && end - back < 4 && p[back] >> 6 == 2)
             back--;
-        (void)utf8_at(p + back, p + n, &step);
+        (void)utf8_at(p + back, p + m->n, &step);
         end = back + step == end ? back : end - 1;
     }
 }
 
-bool pattern_find(const struct pattern *x, const uint8_t *p, size_t n, size_t from, size_t *start, size_t *end)
+bool pattern_find(const struct pattern *x, const uint8_t *p, size_t n, size_t from, size_t *start, size_t *end, uint64_t *tries)
 {
-    for (size_t step; from < n; from += step) {
-        for (const struct sequence *s = x->first; s; s = s->next) {
-            const size_t to = match(s, 0, p, n, from);
-            if (to != NO && to > from) {
+    struct matching m = {p, n, *tries};
+    bool found = false;
+    for (size_t step; !found && from < n && m.left; from += step) {
+        for (const struct sequence *s = x->first; s && !found; s = s->next) {
+            const size_t to = match(&m, s, 0, from);
+            if ((found = m.left && to != NO && to > from)) {
                 *start = from;
                 *end = to;
-                return true;
             }
         }
         (void)utf8_at(p + from, p + n, &step);
     }
-    return false;
+    *tries = m.left;
+    return found;
 }

@@ -23,7 +23,8 @@ extern const uint32_t unicode_range[];
 struct pattern;
 /* In mem. ERR_INPUT naming what is not known. */
 int pattern_parse(const struct pattern **out, const char *text, struct arena *mem, struct err *e) MUST_USE;
-/* The first match at or after `from`: [*start, *end) is not empty. False: there is none. */
-bool pattern_find(const struct pattern *p, const uint8_t *s, size_t n, size_t from, size_t *start, size_t *end);
+/* The first match at or after `from`: [*start, *end) is not empty. False: there is none, or *tries have not been enough to find
+ * it. Those that were made are taken from *tries, which then is 0: some patterns take more than anybody waits for. */
+bool pattern_find(const struct pattern *p, const uint8_t *s, size_t n, size_t from, size_t *start, size_t *end, uint64_t *tries);
 
 #endif

@@ -111,7 +111,7 @@ static int read_tensor(struct stats *s, struct map *by_name, size_t model, size_
         return set_width(p, m, i, tensor_elems(t), e);
     case HITS:
         p->hits = i;
-        return t->rank == 2 && t->dim[1] == STATS_SETS ? 0 : bad(m, i, "[E,2]", e);
+        return t->rank == 2 && t->dim[0] && t->dim[1] == STATS_SETS ? 0 : bad(m, i, "[E,2]", e);
     case HISTOGRAM:
         p->histogram = i;
         return tensor_elems(t) == STATS_BINS ? 0 : bad(m, i, "[4096]", e);
@@ -185,6 +185,9 @@ int stats_open(struct stats *s, const char *path, struct err *e)
         for (size_t i = 0; !r && i < s->m[k].n; i++)
             r = read_tensor(s, &by_name, k, i, e);
     }
+    for (size_t i = 0; !r && i < s->n; i++)
+        if (!s->point[i].width)
+            r = err_set(e, ERR_INPUT, "%s: '%s' has counts, and no sums or maxima that they belong to", s->m[s->point[i].model].path, s->point[i].name);
     for (size_t i = 0; !r && i < s->n; i++)
         r = map_add(&s->by_linear, s->point[i].name, i, e) < 0 ? -1 : 0;
     for (size_t k = 0; !r && k < s->nmodels; k++)
@@ -325,8 +328,12 @@ int stats_hits(const struct stats *s, const struct stats_point *p, uint64_t expe
         return 0;
     if (model_read(m, p->hits, expert * sizeof n, n, sizeof n, e))
         return -1;
-    for (int k = 0; k < STATS_SETS; k++)
-        tokens[k] = n[k] < 0 ? 0 : (uint64_t)n[k];
+    for (int k = 0; k < STATS_SETS; k++) {
+        if (n[k] < 0)
+            return err_set(e, ERR_INPUT, "%s: tensor '%s': expert %llu was chosen %lld times", m->path, m->t[p->hits].name, (unsigned long long)expert,
+                           (long long)n[k]);
+        tokens[k] = (uint64_t)n[k];
+    }
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "calibrate/stats.h"
 
 #include "formats/json.h"
+#include "formats/jscan.h"
 #include "formats/writer.h"
 
 #include <math.h>
@@ -89,7 +90,14 @@ int stats_create(struct stats_writer **out, const char *path, const struct stats
     struct buf shared = {0};
     int r = !w || !t || !shard || !all || !(w->p = arena_array(&w->mem, n + 1, sizeof *w->p, e))
          || !(w->first = arena_array(&w->mem, n + 1, sizeof *w->first, e)) || put_shared(&shared, p, linear, of, nlinear, e) ? -1 : 0;
+    for (size_t i = 0; !r && i < nkv; i++)
+        if (utf8_check(kv[i].value, strlen(kv[i].value)) != strlen(kv[i].value))
+            r = err_set(e, ERR_INPUT, "'%s', which the metadata %s of %s would say, is not UTF-8 text", kv[i].value, kv[i].key, path);
     for (size_t i = 0; !r && i < n; i++) {
+        if (!*p[i].name || utf8_check(p[i].name, strlen(p[i].name)) != strlen(p[i].name)) {
+            r = err_set(e, ERR_INPUT, "'%s' is no name for statistics: it is empty, or not UTF-8 text", p[i].name);
+            break;
+        }
         w->p[i] = p[i];
         w->n++;
         r = !(w->p[i].name = arena_strdup(&w->mem, p[i].name, e)) || tensors_of(w, &w->p[i], &t[w->first[i]], e) ? -1 : 0;
@@ -223,13 +231,15 @@ static int add_shapes(struct merging *m, size_t k, struct err *e)
         const struct stats_point *p = &s->point[i];
         size_t at;
         const bool full = p->xtx[STATS_FIT] != SIZE_MAX && p->xtx[STATS_HOLDOUT] != SIZE_MAX;
-        const bool bare = !full && p->xx[STATS_FIT] != SIZE_MAX && p->xx[STATS_HOLDOUT] == SIZE_MAX && p->amax == SIZE_MAX;
+        const bool bare = !full && p->xx[STATS_FIT] != SIZE_MAX && p->xx[STATS_HOLDOUT] == SIZE_MAX && p->amax == SIZE_MAX
+                       && p->histogram == SIZE_MAX && p->hits == SIZE_MAX;
         if (!bare && (p->amax == SIZE_MAX || p->histogram == SIZE_MAX
                       || (!full && (p->xx[STATS_FIT] == SIZE_MAX || p->xx[STATS_HOLDOUT] == SIZE_MAX))))
             return err_set(e, ERR_INPUT, "%s: '%s' is not complete (octavo-calibration(5))", s->m[p->model].path, p->name);
+        const uint64_t experts = p->hits == SIZE_MAX ? 0 : s->m[p->model].t[p->hits].dim[0];
         if (!map_find(&m->by_name, p->name, &at)) {
             at = m->np++;
-            m->p[at] = (struct stats_shape){p->name, p->width, full, p->hits == SIZE_MAX ? 0 : s->m[p->model].t[p->hits].dim[0], bare};
+            m->p[at] = (struct stats_shape){p->name, p->width, full, experts, bare};
             m->first[at] = k;
             if (map_add(&m->by_name, p->name, at, e) < 0)
                 return -1;
@@ -237,8 +247,12 @@ static int add_shapes(struct merging *m, size_t k, struct err *e)
         if (m->p[at].width != p->width)
             return err_set(e, ERR_INPUT, "'%s' has %llu channels in %s and %llu in %s", p->name, (unsigned long long)m->p[at].width,
                            m->s[m->first[at]].m->path, (unsigned long long)p->width, s->m[p->model].path);
+        if (m->p[at].experts != experts)
+            return err_set(e, ERR_INPUT, "'%s' is a sum over %llu experts in %s and over %llu in %s", p->name, (unsigned long long)m->p[at].experts,
+                           m->s[m->first[at]].m->path, (unsigned long long)experts, s->m[p->model].path);
         if (m->p[at].bare != bare)
-            return err_set(e, ERR_INPUT, "'%s' is a sum of squares alone in %s, and more in another file", p->name, s->m[p->model].path);
+            return err_set(e, ERR_INPUT, "'%s' is a sum of squares alone in %s, and more in %s", p->name, (bare ? s : &m->s[m->first[at]])->m->path,
+                           (bare ? &m->s[m->first[at]] : s)->m->path);
         m->p[at].full &= full;
     }
     for (size_t i = 0; i < s->by_linear.n; i++) {
@@ -279,10 +293,19 @@ static int merge_set(struct merging *m, struct stats_writer *w, size_t i, unsign
     return r;
 }
 
+/* False: more than an I64 holds. */
+static bool add_tokens(uint64_t to[STATS_SETS], const uint64_t more[STATS_SETS])
+{
+    bool fits = true;
+    for (int set = 0; set < STATS_SETS; set++)
+        fits &= add_u64(to[set], more[set], &to[set]) && to[set] <= INT64_MAX;
+    return fits;
+}
+
 static int merge_rest(struct merging *m, struct stats_writer *w, size_t i, struct err *e)
 {
     const struct stats_shape *p = &m->p[i];
-    float *amax = mem_alloc(p->width, 2 * sizeof *amax, e), *one = amax + p->width;
+    float *amax = mem_alloc(p->width, 2 * sizeof *amax, e), *one = amax ? amax + p->width : NULL;
     int64_t *count = mem_alloc(2 * STATS_BINS, sizeof *count, e);
     uint64_t tokens[STATS_SETS] = {0}, (*hits)[STATS_SETS] = mem_alloc(p->experts + 1, sizeof *hits, e);
     int r = amax && count && hits ? 0 : -1;
@@ -293,16 +316,17 @@ static int merge_rest(struct merging *m, struct stats_writer *w, size_t i, struc
         r = p->bare ? 0 : stats_amax(&m->s[k], x, one, e) || stats_histogram(&m->s[k], x, count + STATS_BINS, e) ? -1 : 0;
         for (uint64_t a = 0; !r && a < p->width; a++)
             amax[a] = fmaxf(amax[a], one[a]);
-        for (size_t a = 0; !r && a < STATS_BINS; a++)
-            count[a] += count[STATS_BINS + a];
-        tokens[0] += x->tokens[0];
-        tokens[1] += x->tokens[1];
+        bool fits = true;
+        for (size_t a = 0; !r && !p->bare && a < STATS_BINS; a++)
+            fits &= !__builtin_add_overflow(count[a], count[STATS_BINS + a], &count[a]);
+        fits &= add_tokens(tokens, x->tokens);
         for (uint64_t a = 0; !r && a < p->experts; a++) {
             uint64_t some[STATS_SETS];
             r = stats_hits(&m->s[k], x, a, some, e);
-            hits[a][0] += some[0];
-            hits[a][1] += some[1];
+            fits &= r || add_tokens(hits[a], some);
         }
+        if (!r && !fits)
+            r = err_set(e, ERR_INPUT, "%s: counts of '%s' and those of the files before it add up to more than 64 bits hold", m->s[k].m->path, p->name);
     }
     r = r || (p->bare ? stats_put_tokens(w, i, tokens, e) : stats_put_rest(w, i, amax, count, tokens, e)) || (p->experts && stats_put_hits(w, i, (const uint64_t (*)[STATS_SETS])hits, e)) ? -1 : 0;
     free(hits);

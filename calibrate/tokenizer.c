@@ -11,11 +11,14 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 33;
 }
 
+#define HASH_BEGIN 1469598103934665603u
+static uint64_t hash_byte(uint64_t x, char c) { return (x ^ (uint8_t)c) * 1099511628211u; }
+
 static uint64_t hash(const char *s, size_t n)
 {
-    uint64_t x = 1469598103934665603u;
+    uint64_t x = HASH_BEGIN;
     for (size_t i = 0; i < n; i++)
-        x = (x ^ (uint8_t)s[i]) * 1099511628211u;
+        x = hash_byte(x, s[i]);
     return mix(x);
 }
 
@@ -36,8 +39,29 @@ int word_add(struct tokenizer *t, uint32_t id, const char *s, size_t n, float sc
     return 0;
 }
 
+static int by_bytes(const void *a, const void *b)
+{
+    const struct special *x = a, *y = b;
+    const int r = memcmp(x->s, y->s, x->n < y->n ? x->n : y->n);
+    return r ? r : x->n != y->n ? (x->n > y->n) - (x->n < y->n) : (x->id > y->id) - (x->id < y->id);
+}
+
+static void sort_specials(struct tokenizer *t)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < t->specials; i++) {
+        const uint32_t id = t->special[i].id;
+        if (t->word[id].n)
+            t->special[n++] = (struct special){t->word[id].s, t->word[id].n, id};
+    }
+    t->specials = n;
+    if (n)
+        qsort(t->special, n, sizeof *t->special, by_bytes);
+}
+
 int words_index(struct tokenizer *t, struct err *e)
 {
+    sort_specials(t);
     t->slots = 16;
     while (t->slots < 2 * t->n)
         t->slots *= 2;
@@ -57,16 +81,22 @@ int words_index(struct tokenizer *t, struct err *e)
     return 0;
 }
 
-uint32_t word_find(const struct tokenizer *t, const char *s, size_t n)
+static uint32_t word_at(const struct tokenizer *t, const char *s, size_t n, uint64_t hashed)
 {
-    if (n > t->longest)
-        return NO_ID;
-    for (size_t i = hash(s, n) & (t->slots - 1); t->slot[i]; i = (i + 1) & (t->slots - 1)) {
+    for (size_t i = hashed & (t->slots - 1); t->slot[i]; i = (i + 1) & (t->slots - 1)) {
         const struct word *w = &t->word[t->slot[i] - 1];
         if (w->n == n && !memcmp(w->s, s, n))
             return t->slot[i] - 1;
     }
     return NO_ID;
+}
+
+uint32_t word_find(const struct tokenizer *t, const char *s, size_t n) { return n > t->longest ? NO_ID : word_at(t, s, n, hash(s, n)); }
+
+uint32_t word_longer(const struct tokenizer *t, const char *s, size_t n, uint64_t *grown)
+{
+    *grown = hash_byte(n > 1 ? *grown : HASH_BEGIN, s[n - 1]);
+    return word_at(t, s, n, mix(*grown));
 }
 
 int merges_room(struct tokenizer *t, size_t n, struct err *e)
@@ -131,6 +161,8 @@ static int one_piece(const struct tokenizer *t, const char *s, size_t n, struct 
     return !n ? 0 : t->kind == MODEL_UNIGRAM ? piece_best(t, s, n, out, e) : piece_merge(t, s, n, out, e);
 }
 
+enum { TRIES = 128 };               /* patterns that are in use make up to 20 a byte */
+
 /* Pieces by cuts k, k + 1, ... */
 static int cut_up(const struct tokenizer *t, size_t k, const char *s, size_t n, struct ids *out, struct err *e)
 {
@@ -148,13 +180,15 @@ static int cut_up(const struct tokenizer *t, size_t k, const char *s, size_t n, 
         }
         return 0;
     }
-    while (at < n && pattern_find(c->pattern, (const uint8_t *)s, n, at, &start, &end)) {
+    while (at < n && pattern_find(c->pattern, (const uint8_t *)s, n, at, &start, &end, &out->tries)) {
         if (!c->matches_only && start > at && cut_up(t, k + 1, s + at, start - at, out, e))
             return -1;
         if (cut_up(t, k + 1, s + start, end - start, out, e))
             return -1;
         at = end;
     }
+    if (!out->tries)
+        return err_set(e, ERR_INPUT, "the pattern of the tokenizer takes too long: it was tried more than %d times for each byte of the text", TRIES);
     return at < n && !c->matches_only ? cut_up(t, k + 1, s + at, n - at, out, e) : 0;
 }
 
@@ -180,26 +214,53 @@ static int plain(const struct tokenizer *t, const char *s, size_t n, struct ids 
     return r;
 }
 
+/* The first of special tokens [from, to), which are the same up to byte k, whose byte k is at least c. */
+static size_t narrow(const struct tokenizer *t, size_t from, size_t to, size_t k, unsigned c)
+{
+    while (from < to) {
+        const size_t mid = from + (to - from) / 2;
+        if ((uint8_t)t->special[mid].s[k] < c)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from;
+}
+
+/* The longest special token that the text begins with, or NO_ID. */
+static uint32_t special_at(const struct tokenizer *t, const char *s, size_t n)
+{
+    uint32_t id = NO_ID;
+    size_t from = 0, to = t->specials;
+    for (size_t k = 0; k < n && from < to; k++) {
+        const unsigned c = (uint8_t)s[k];
+        from = narrow(t, from, to, k, c);
+        to = narrow(t, from, to, k, c + 1);
+        if (from < to && t->special[from].n == k + 1)
+            id = t->special[from].id;
+        while (from < to && t->special[from].n == k + 1)
+            from++;
+    }
+    return id;
+}
+
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, uint32_t **ids, size_t *count, struct err *e)
 {
-    struct ids out = {0};
+    struct ids out = {.tries = (uint64_t)TRIES * (n + 100000)};
     bool begins[256] = {false};
     size_t from = 0;
     int r = 0;
     for (size_t k = 0; k < t->specials; k++)
-        begins[(uint8_t)*t->word[t->special[k]].s] = true;
+        begins[(uint8_t)*t->special[k].s] = true;
     for (size_t i = 0; !r && i < n; i++) {
         if (!begins[(uint8_t)text[i]])
             continue;
-        for (size_t k = 0; k < t->specials; k++) {
-            const struct word *w = &t->word[t->special[k]];
-            if (!w->n || w->n > n - i || memcmp(text + i, w->s, w->n))
-                continue;
-            r = plain(t, text + from, i - from, &out, e) || ids_add(&out, t->special[k], e) ? -1 : 0;
-            from = i + w->n;
-            i = from - 1;
-            break;
-        }
+        const uint32_t id = special_at(t, text + i, n - i);
+        if (id == NO_ID)
+            continue;
+        r = plain(t, text + from, i - from, &out, e) || ids_add(&out, id, e) ? -1 : 0;
+        from = i + t->word[id].n;
+        i = from - 1;
     }
     if (!r && t->kind == MODEL_BYTES)
         for (; !r && from < n; from++)

@@ -145,8 +145,9 @@ int piece_best(const struct tokenizer *t, const char *s, size_t n, struct ids *o
     for (size_t i = 0, step; !r && i < n; i += step) {
         (void)utf8_at((const uint8_t *)s + i, (const uint8_t *)s + n, &step);
         bool one = false;
+        uint64_t grown = 0;
         for (size_t k = 1; k <= t->longest && i + k <= n; k++) {
-            const uint32_t id = word_find(t, s + i, k);
+            const uint32_t id = word_longer(t, s + i, k, &grown);
             if (id == NO_ID)
                 continue;
             one |= k == step;

@@ -14,6 +14,10 @@ struct word {
     uint32_t n;
     float score;
 };
+struct special {
+    const char *s;                   /* n bytes: not 0 */
+    uint32_t n, id;
+};
 struct merge {
     uint64_t pair;                   /* left << 32 | right; UINT64_MAX: nothing */
     uint32_t rank, id;
@@ -43,7 +47,7 @@ struct tokenizer {
     bool spaces;                     /* " " becomes the metaspace */
     struct cut cut[CUTS];
     size_t cuts;
-    uint32_t *special;               /* tokens that are looked for before anything else, longest first */
+    struct special *special;         /* tokens that are looked for before anything else, in the order of their bytes */
     size_t specials, special_cap;
     size_t longest;                  /* bytes of the longest word */
     struct arena mem;
@@ -54,6 +58,8 @@ int word_add(struct tokenizer *t, uint32_t id, const char *s, size_t n, float sc
 /* After the last one. */
 int words_index(struct tokenizer *t, struct err *e) MUST_USE;
 uint32_t word_find(const struct tokenizer *t, const char *s, size_t n);
+/* The same for n = 1, 2, 3 ... one after the other, with what *grown is left with by the one before: no byte is read twice. */
+uint32_t word_longer(const struct tokenizer *t, const char *s, size_t n, uint64_t *grown);
 int merges_room(struct tokenizer *t, size_t n, struct err *e) MUST_USE;
 void merge_add(struct tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t id);
 const struct merge *merge_find(const struct tokenizer *t, uint32_t left, uint32_t right);
@@ -63,6 +69,7 @@ int tokenizer_read(struct tokenizer *t, const char *path, struct err *e) MUST_US
 struct ids {
     uint32_t *id;
     size_t n, cap;
+    uint64_t tries;                  /* that patterns may still make */
 };
 int ids_add(struct ids *x, uint32_t id, struct err *e) MUST_USE;
 /* A piece to ids: merges, or the best path. */

@@ -6,6 +6,7 @@
 #include "formats/model.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,13 +45,9 @@ static int add_cut(struct tokenizer *t, const char *pattern, bool matches_only, 
 
 static int add_special(struct tokenizer *t, uint32_t id, struct err *e)
 {
-    size_t i = t->specials;
-    if (!t->word[id].n || mem_grow((void **)&t->special, &t->special_cap, t->specials + 1, sizeof *t->special, e))
-        return t->word[id].n ? -1 : 0;
-    for (; i && t->word[t->special[i - 1]].n < t->word[id].n; i--)
-        t->special[i] = t->special[i - 1];
-    t->special[i] = id;
-    t->specials++;
+    if (mem_grow((void **)&t->special, &t->special_cap, t->specials + 1, sizeof *t->special, e))
+        return -1;
+    t->special[t->specials++].id = id; /* its bytes are known when all words are: words_index */
     return 0;
 }
 
@@ -219,15 +216,23 @@ static int read_vocabulary(struct tokenizer *t, const json_t *model, struct err 
     json_t *vocabulary = json_object_get(model, "vocab"), *x;
     const char *key;
     size_t i;
+    if (json_is_array(vocabulary) != (t->kind == MODEL_UNIGRAM))
+        return err_set(e, ERR_INPUT, "tokenizer.json: a model of type '%s' has %s for a vocabulary", text_of(model, "type"),
+                       json_is_array(vocabulary) ? "a list" : "no list");
     json_object_foreach(vocabulary, key, x)
         if (!json_is_integer(x) || json_integer_value(x) < 0 || json_integer_value(x) >= 1 << 24)
             return err_set(e, ERR_INPUT, "tokenizer.json: token '%s' has no id", key);
+        else if ((size_t)json_integer_value(x) < t->n && t->word[json_integer_value(x)].s)
+            return err_set(e, ERR_INPUT, "tokenizer.json: tokens '%s' and '%s' both have the id %lld", t->word[json_integer_value(x)].s, key,
+                           (long long)json_integer_value(x));
         else if (add_word(t, (uint32_t)json_integer_value(x), key, strlen(key), 0, true, e))
             return -1;
     json_array_foreach(vocabulary, i, x) { /* unigram: [piece, score] */
         const json_t *piece = json_array_get(x, 0), *score = json_array_get(x, 1);
         if (!json_is_string(piece) || !json_is_number(score))
             return err_set(e, ERR_INPUT, "tokenizer.json: piece %zu is no pair of a text and a score", i);
+        if (!(fabs(json_number_value(score)) < 1e30))
+            return err_set(e, ERR_INPUT, "tokenizer.json: piece %zu has the score %g", i, json_number_value(score));
         if (add_word(t, (uint32_t)i, json_string_value(piece), json_string_length(piece), (float)json_number_value(score), true, e))
             return -1;
         t->least = json_number_value(score) < (double)t->least ? (float)json_number_value(score) : t->least;
@@ -241,10 +246,11 @@ static int read_added(struct tokenizer *t, const json_t *root, struct err *e)
     json_t *x;
     json_array_foreach(json_object_get(root, "added_tokens"), i, x) {
         const json_t *id = json_object_get(x, "id");
-        const char *content = json_string_value(json_object_get(x, "content"));
+        const json_t *text = json_object_get(x, "content");
+        const char *content = json_string_value(text);
         if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= 1 << 24 || !content)
             return err_set(e, ERR_INPUT, "tokenizer.json: added token %zu has no id or no content", i);
-        if (add_word(t, (uint32_t)json_integer_value(id), content, strlen(content), 0, false, e) || add_special(t, (uint32_t)json_integer_value(id), e))
+        if (add_word(t, (uint32_t)json_integer_value(id), content, json_string_length(text), 0, false, e) || add_special(t, (uint32_t)json_integer_value(id), e))
             return -1;
     }
     return 0;
@@ -270,19 +276,23 @@ static int read_merges(struct tokenizer *t, const json_t *model, struct err *e)
 }
 
 /* What a text begins with: the first special token of the template for one text. */
-static void read_bos(struct tokenizer *t, const json_t *o)
+static int read_bos(struct tokenizer *t, const json_t *o, struct err *e)
 {
     size_t i;
     json_t *x;
     json_array_foreach(json_object_get(o, "processors"), i, x)
-        read_bos(t, x);
+        if (read_bos(t, x, e))
+            return -1;
     if (strcmp(text_of(o, "type"), "TemplateProcessing"))
-        return;
+        return 0;
     const json_t *first = json_object_get(json_array_get(json_object_get(o, "single"), 0), "SpecialToken");
     const char *id = text_of(first, "id");
-    if (*id)
-        t->bos = word_find(t, id, strlen(id));
+    if (*id && (t->bos = word_find(t, id, strlen(id))) == NO_ID)
+        return err_set(e, ERR_INPUT, "tokenizer.json: texts begin with '%s', which is no token", id);
+    return 0;
 }
+
+enum { UNIGRAM_MOST = 1024 };      /* bytes of a piece: they are tried at each place of the text */
 
 static int read_json(struct tokenizer *t, const char *path, struct err *e)
 {
@@ -305,12 +315,14 @@ static int read_json(struct tokenizer *t, const char *path, struct err *e)
     t->kind = !strcmp(type, "Unigram") ? MODEL_UNIGRAM : MODEL_BPE;
     t->whole_first = json_is_true(json_object_get(model, "ignore_merges"));
     r = r || read_vocabulary(t, model, e) || read_added(t, root, e) || words_index(t, e) || (t->kind == MODEL_BPE && read_merges(t, model, e)) ? -1 : 0;
+    if (!r && t->kind == MODEL_UNIGRAM && t->longest > UNIGRAM_MOST)
+        r = err_set(e, ERR_INPUT, "tokenizer.json: a piece has %zu bytes, and %d is the most", t->longest, UNIGRAM_MOST);
     if (!r) {
         const json_t *id = json_object_get(model, "unk_id");
         t->unknown = *unknown ? word_find(t, unknown, strlen(unknown)) : json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < (json_int_t)t->n ? (uint32_t)json_integer_value(id) : NO_ID;
         if (t->byte_level || json_is_true(json_object_get(model, "byte_fallback")))
             find_bytes(t);
-        read_bos(t, json_object_get(root, "post_processor"));
+        r = read_bos(t, json_object_get(root, "post_processor"), e);
     }
     json_decref(root);
     return r ? err_prefix(e, "%s", path) : 0;
@@ -329,6 +341,10 @@ static int read_gguf_words(struct tokenizer *t, const struct model *m, struct er
     if (!key(m, "tokenizer.ggml.tokens", &words))
         return err_set(e, ERR_INPUT, "%s: has no tokenizer.ggml.tokens", m->path);
     const bool scored = key(m, "tokenizer.ggml.scores", &scores), typed = key(m, "tokenizer.ggml.token_type", &types);
+    enum gguf_type type_of;
+    uint64_t count;
+    if (!gguf_as_array(&words, &type_of, &count) || !count)
+        return err_set(e, ERR_INPUT, "%s: tokenizer.ggml.tokens is no list of tokens", m->path);
     for (uint32_t id = 0; gguf_array_next(&words, &at[0], &w); id++) {
         enum { NORMAL = 1, CONTROL = 3, USER = 4 };
         const char *text;
@@ -337,10 +353,10 @@ static int read_gguf_words(struct tokenizer *t, const struct model *m, struct er
         int64_t type = NORMAL;
         if (!gguf_as_str(&w, &text, &n))
             return err_set(e, ERR_INPUT, "%s: token %u is no text", m->path, id);
-        if (scored && gguf_array_next(&scores, &at[1], &s))
-            (void)gguf_as_f64(&s, &score);
-        if (typed && gguf_array_next(&types, &at[2], &k))
-            (void)gguf_as_i64(&k, &type);
+        if (scored && !(gguf_array_next(&scores, &at[1], &s) && gguf_as_f64(&s, &score) && fabs(score) < 1e30))
+            return err_set(e, ERR_INPUT, "%s: tokenizer.ggml.scores has no number for token %u", m->path, id);
+        if (typed && !(gguf_array_next(&types, &at[2], &k) && gguf_as_i64(&k, &type)))
+            return err_set(e, ERR_INPUT, "%s: tokenizer.ggml.token_type has no number for token %u", m->path, id);
         if (add_word(t, id, text, n, (float)score, type == NORMAL, e) || ((type == CONTROL || type == USER) && add_special(t, id, e)))
             return -1;
     }
@@ -368,13 +384,25 @@ static int read_gguf_merges(struct tokenizer *t, const struct model *m, struct e
     return 0;
 }
 
+/* The token that a key names; it stays as it is where there is no such key. */
+static int read_id(const struct tokenizer *t, const struct model *m, const char *name, uint32_t *out, struct err *e)
+{
+    struct gguf_value v;
+    uint64_t id;
+    if (!key(m, name, &v))
+        return 0;
+    if (!gguf_as_u64(&v, &id) || id >= t->n)
+        return err_set(e, ERR_INPUT, "%s: %s is none of %zu tokens", m->path, name, t->n);
+    *out = (uint32_t)id;
+    return 0;
+}
+
 static int read_gguf(struct tokenizer *t, const struct model *m, struct err *e)
 {
     struct gguf_value v;
     const char *kind = "", *pre = "default";
     size_t n = 0, np = 7, k = 0;
-    uint64_t id;
-    bool yes;
+    bool yes = false;
     if (!key(m, "tokenizer.ggml.model", &v) || !gguf_as_str(&v, &kind, &n))
         return err_set(e, ERR_INPUT, "%s: has no tokenizer (tokenizer.ggml.model)", m->path);
     if (key(m, "tokenizer.ggml.pre", &v))
@@ -398,12 +426,9 @@ static int read_gguf(struct tokenizer *t, const struct model *m, struct err *e)
     if (read_gguf_words(t, m, e) || (bytes && read_gguf_merges(t, m, e)))
         return -1;
     find_bytes(t);
-    if (key(m, "tokenizer.ggml.unknown_token_id", &v) && gguf_as_u64(&v, &id) && id < t->n)
-        t->unknown = (uint32_t)id;
     const bool says = key(m, "tokenizer.ggml.add_bos_token", &v) && gguf_as_bool(&v, &yes);
-    if ((says ? yes : pieces) && key(m, "tokenizer.ggml.bos_token_id", &v) && gguf_as_u64(&v, &id) && id < t->n)
-        t->bos = (uint32_t)id;
-    return 0;
+    return read_id(t, m, "tokenizer.ggml.unknown_token_id", &t->unknown, e)
+        || ((says ? yes : pieces) && read_id(t, m, "tokenizer.ggml.bos_token_id", &t->bos, e)) ? -1 : 0;
 }
 
 int tokenizer_read(struct tokenizer *t, const char *path, struct err *e)

@@ -81,6 +81,12 @@ static int provenance(struct calibration *x, struct err *e)
 /* ---- what a file has that its reader should know ------------------------------------- */
 enum { LOUD = 100 };                 /* times the mean energy */
 
+static bool is_file(const char *path)
+{
+    struct stat s;
+    return strcmp(path, "-") && !stat(path, &s) && S_ISREG(s.st_mode);
+}
+
 /* Massive activations: few channels that decide over everything. */
 static int tell_loud(const char *path, const struct common *c, struct err *e)
 {
@@ -88,7 +94,7 @@ static int tell_loud(const char *path, const struct common *c, struct err *e)
     struct stats_loud one, most = {0};
     const char *worst = NULL;
     size_t points = 0;
-    if (c->quiet)
+    if (c->quiet || !(io_is_dir(path) || is_file(path))) /* a pipe is gone, null: was nothing */
         return 0;
     if (stats_open(&s, path, e))
         return -1;
@@ -228,10 +234,15 @@ static int read_state(const struct calibration *x, const char *mark, struct hidd
         return -1;
     const size_t length = strlen(mark);
     const bool same = !strncmp(text, mark, length) && text[length] == ' ';
-    *next = same ? strtoull(text + length + 1, NULL, 10) : 0;
+    char *end = text;
+    *next = same && text[length + 1] >= '0' && text[length + 1] <= '9' ? strtoull(text + length + 1, &end, 10) : 0;
+    const bool whole = end > text && end == text + n - 1 && *end == '\n' && *next && *next <= x->net.layers;
     free(text);
     if (!same)
         return err_set(e, ERR_USAGE, "%s: was begun with another model, text or options; without --resume it begins anew", x->c->output);
+    if (!whole)
+        return err_set(e, ERR_INPUT, "%s: is damaged: no number from 1 to %" PRIu64 ", of layers that are done (without --resume it begins anew)", path,
+                       x->net.layers);
     uint64_t size;
     if (layer_path(path, sizeof path, x, "hidden", e))
         return -1;
@@ -371,7 +382,7 @@ static int scales(const char *input, const struct choice *w, const struct common
 /* Inputs that hooks of another framework have dumped. */
 static int dumps(const char *const *in, size_t n, const struct choice *w, const struct common *c, struct err *e)
 {
-    const struct dump_options o = {{w->diagonal, false, c->threads}, w->length ? w->length : 512, w->every};
+    const struct dump_options o = {{w->diagonal, false, c->threads}, w->length ? w->length : 512, w->every, c->memory};
     const struct meta kv[] = {{"octavo.calibration.text", "dumps"}, {"octavo.calibration.products", la_name()}, {"octavo.version", OCTAVO_VERSION}};
     size_t points;
     if (dumps_gather(in, n, c->output, &o, kv, sizeof kv / sizeof *kv, sink_of(c), &points, e))

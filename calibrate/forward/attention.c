@@ -80,7 +80,8 @@ int attention_run(struct pass *p, struct err *e)
     float *x = NULL;
     int r = point_add(&at, p, n->hidden, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", e)
          || point_add(&at, p, nq, "self_attn.o_proj", NULL, NULL, e) || points_begin(&at, p, e)
-         || (!p->list && (!(x = mem_alloc(p->most, (2 * n->hidden + 2 * nq + 2 * nk) * sizeof *x, e)) || open_weights(&w, p, e))) ? -1 : 0;
+         || open_weights(&w, p, e)
+         || (!p->list && !(x = mem_alloc(p->most, (2 * n->hidden + 2 * nq + 2 * nk) * sizeof *x, e))) ? -1 : 0;
     for (size_t i = 0; !r && i < p->batches; i++)
         r = one_batch(p, &p->batch[i], &w, &at, x, x + p->most * n->hidden, e);
     r = points_end(&at, p, r, e);

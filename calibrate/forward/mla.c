@@ -149,7 +149,8 @@ int mla_run(struct pass *p, struct err *e)
          || (m->q_rank && point_add(&at, p, m->q_rank, "self_attn.q_b_proj", NULL, NULL, e))
          || point_add(&at, p, m->kv_rank, "self_attn.kv_b_proj", NULL, NULL, e)
          || point_add(&at, p, n->heads * m->v, "self_attn.o_proj", NULL, NULL, e) || points_begin(&at, p, e)
-         || (!p->list && (!(memory = mem_alloc(p->most, room_of(n).all * sizeof *memory, e)) || open_weights(&w, p, e))) ? -1 : 0;
+         || open_weights(&w, p, e)
+         || (!p->list && !(memory = mem_alloc(p->most, room_of(n).all * sizeof *memory, e))) ? -1 : 0;
     for (size_t i = 0; !r && i < p->batches; i++)
         r = one_batch(p, &p->batch[i], &w, &at, memory, e);
     r = points_end(&at, p, r, e);

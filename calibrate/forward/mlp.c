@@ -51,7 +51,7 @@ int mlp_run(struct pass *p, struct err *e)
     float *x = NULL;
     int r = point_add(&at, p, n->hidden, "mlp.gate_proj", "mlp.up_proj", NULL, e) || point_add(&at, p, n->ffn, "mlp.down_proj", NULL, NULL, e)
          || points_begin(&at, p, e)
-         || (!p->list && (!(x = mem_alloc(p->most, (2 * n->hidden + 2 * n->ffn) * sizeof *x, e)) || open_weights(&w, p, e))) ? -1 : 0;
+         || open_weights(&w, p, e) || (!p->list && !(x = mem_alloc(p->most, (2 * n->hidden + 2 * n->ffn) * sizeof *x, e))) ? -1 : 0;
     for (size_t i = 0; !r && i < p->batches; i++)
         r = one_batch(p, &p->batch[i], &w, &at, x, e);
     r = points_end(&at, p, r, e);

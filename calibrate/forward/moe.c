@@ -167,7 +167,7 @@ static int route(struct pass *p, struct hidden *sum, struct routing *t, const fl
     snprintf(name[2], sizeof name[2], "%s.shared_experts.up_proj", x->block);
     int r = point_add(&at, p, n->hidden, name[0], x->shared ? name[1] : NULL, x->shared ? name[2] : NULL, e)
          || (x->shared && point_add(&at, p, x->shared, "mlp.shared_experts.down_proj", NULL, NULL, e)) || points_begin(&at, p, e) ? -1 : 0;
-    if (!r && !p->list)
+    if (!r)
         r = !(router = layer_weight(p, name[0], ".weight", x->experts, n->hidden, e))
          || (x->bias && !(bias = layer_weight(p, name[0], ".e_score_correction_bias", 1, x->experts, e)))
          || (x->shared && open_three(p, "mlp.shared_experts", x->shared, w, e)) ? -1 : 0;
@@ -229,7 +229,7 @@ static int one_expert(struct pass *p, struct hidden *sum, const struct routing *
     float *w[3] = {NULL};
     const size_t from = p->list ? 0 : t->first[expert], end = p->list ? 0 : t->first[expert + 1];
     int r = point_add(&at, p, n->hidden, name[0], name[1], NULL, e) || point_add(&at, p, x->ffn, name[2], NULL, NULL, e)
-         || points_begin(&at, p, e) || (from < end && open_three(p, base, x->ffn, w, e)) ? -1 : 0;
+         || points_begin(&at, p, e) || ((p->list || from < end) && open_three(p, base, x->ffn, w, e)) ? -1 : 0;
     for (size_t i = from, b = 0; !r && i < end;) {
         while (t->token[i] >= p->batch[b].first + p->batch[b].rows)
             b++;
@@ -251,7 +251,9 @@ static int one_expert(struct pass *p, struct hidden *sum, const struct routing *
 
 static int list_points(struct pass *p, struct err *e)
 {
-    int r = route(p, NULL, NULL, NULL, NULL, e);
+    float *norm = layer_weight(p, "post_attention_layernorm", ".weight", 1, p->n->hidden, e);
+    int r = norm ? route(p, NULL, NULL, NULL, NULL, e) : -1;
+    free(norm);
     for (uint64_t i = 0; !r && i < p->n->moe.experts; i++)
         r = one_expert(p, NULL, NULL, i, NULL, NULL, e);
     return r;

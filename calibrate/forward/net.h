@@ -98,7 +98,7 @@ int net_layer(struct net *n, const struct sequences *s, const struct net_options
               struct err *e) MUST_USE;
 /* All of it: the embeddings, then layer after layer. */
 int net_run(struct net *n, const struct sequences *s, const struct net_options *o, struct hidden *h, struct err *e) MUST_USE;
-/* Shows the tap the points of a layer, begin and end without rows: nothing is read. */
+/* Shows the tap (or nobody) the points of a layer, begin and end without rows: nothing is read, and shapes are checked. */
 int net_list(struct net *n, const struct tap *t, uint64_t layer, struct err *e) MUST_USE;
 /* Room for hidden states, zeroed. */
 int hidden_open(struct hidden *h, uint64_t tokens, uint64_t width, bool spill, struct err *e) MUST_USE;

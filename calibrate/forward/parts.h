@@ -50,7 +50,8 @@ int points_rows(struct points *q, struct pass *p, size_t point, float *x, size_t
 /* Ends what was begun (failed: without asking the tap) and frees q; returns failed or -1. */
 int points_end(struct points *q, struct pass *p, int failed, struct err *e) MUST_USE;
 
-/* Weight model.layers.L.NAME.weight (or NAME with another suffix, when it has a '.'-suffix of its own: "q_proj.bias"). */
+/* Weight model.layers.L.NAME.weight (or NAME with another suffix, when it has a '.'-suffix of its own: "q_proj.bias"). When points
+ * are only listed it is no more than looked for and its shape checked: what comes back is to be freed and not read. */
 float *layer_weight(struct pass *p, const char *name, const char *suffix, uint64_t rows, uint64_t cols, struct err *e);
 /* The same into *w, which stays NULL when there is no such tensor. */
 int layer_optional(struct pass *p, const char *name, const char *suffix, uint64_t rows, uint64_t cols, float **w, struct err *e) MUST_USE;

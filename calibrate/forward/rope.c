@@ -16,6 +16,23 @@ static double number(const json_t *o, const char *key, double otherwise)
     return json_is_number(x) ? json_number_value(x) : otherwise;
 }
 
+/* Whether what is given is a number, and above 0 where all others make no sense. */
+static int check_numbers(const json_t *o, struct err *e)
+{
+    static const char *const keys[] = {"rope_theta", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings", "beta_fast",
+                                       "beta_slow", "max_position_embeddings", /* those may be 0: */ "mscale", "mscale_all_dim", "attention_factor"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *x = json_object_get(o, keys[i]);
+        if (!x || json_is_null(x))
+            continue;
+        if (!json_is_number(x))
+            return err_set(e, ERR_INPUT, "config.json: '%s' is no number", keys[i]);
+        if (json_number_value(x) < 0 || (i < 8 && json_number_value(x) == 0))
+            return err_set(e, ERR_INPUT, "config.json: '%s' is %g", keys[i], json_number_value(x));
+    }
+    return 0;
+}
+
 static const json_t *rule_of(const json_t *config)
 {
     const json_t *s = json_object_get(config, "rope_scaling"), *p = json_object_get(config, "rope_parameters");
@@ -74,6 +91,22 @@ int rope_read(struct rope *r, const json_t *config, uint64_t dims, struct arena 
     const json_t *rule = rule_of(config);
     const char *kind = kind_of(rule);
     const double theta = number(config, "rope_theta", number(rule, "rope_theta", 10000));
+    if (check_numbers(config, e) || check_numbers(rule, e))
+        return -1;
+    const double low = number(rule, "low_freq_factor", 1), high = number(rule, "high_freq_factor", 4);
+    if (!strcmp(kind, "llama3") && !(high > low))
+        return err_set(e, ERR_INPUT, "config.json: 'high_freq_factor' is %g, and 'low_freq_factor' %g", high, low);
+    if (theta == 1) /* all frequencies would be the same, and the logarithm is 0 */
+        return err_set(e, ERR_INPUT, "config.json: 'rope_theta' is 1");
+    static const char *const rules[] = {"rope_scaling", "rope_parameters"};
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *x = json_object_get(config, rules[i]);
+        if (x && !json_is_null(x) && !json_is_object(x))
+            return err_set(e, ERR_INPUT, "config.json: '%s' is no object", rules[i]);
+    }
+    const double part = number(config, "partial_rotary_factor", number(rule, "partial_rotary_factor", 1));
+    if (part != 1)
+        return err_set(e, ERR_INPUT, "config.json: partial_rotary_factor %g is not known here", part);
     *r = (struct rope){.half = dims / 2, .factor = 1, .inverse = arena_array(mem, dims / 2 + 1, sizeof *r->inverse, e)};
     double *f = mem_alloc(dims / 2 + 1, sizeof *f, e);
     if (!r->inverse || !f) {
@@ -92,10 +125,15 @@ int rope_read(struct rope *r, const json_t *config, uint64_t dims, struct arena 
         r->factor = yarn(f, r->half, theta, rule, number(config, "max_position_embeddings", 4096));
     else
         known = !strcmp(kind, "default");
-    for (uint64_t i = 0; i < r->half; i++)
-        r->inverse[i] = (float)f[i];
+    uint64_t good = 0;
+    while (good < r->half && isfinite((r->inverse[good] = (float)f[good])) && f[good] >= 0)
+        good++;
+    const double bad = good < r->half ? f[good] : r->factor;
     free(f);
-    return known && theta > 0 ? 0 : err_set(e, ERR_INPUT, "config.json: rope_scaling of type '%s' is not known here", kind);
+    if (!known)
+        return err_set(e, ERR_INPUT, "config.json: rope_scaling of type '%s' is not known here", kind);
+    return good == r->half && isfinite(r->factor) && r->factor > 0
+             ? 0 : err_set(e, ERR_INPUT, "config.json: rope_theta and rope_scaling of type '%s' make a frequency or a factor of %g", kind, bad);
 }
 
 double rope_softmax(const json_t *config)

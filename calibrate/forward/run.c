@@ -103,9 +103,14 @@ int points_end(struct points *q, struct pass *p, int failed, struct err *e)
     return r;
 }
 
-static bool layer_has(struct pass *p, const char *name, const char *suffix, char full[256])
+static void layer_name(const struct pass *p, const char *name, const char *suffix, char full[256])
 {
     snprintf(full, 256, "model.layers.%llu.%s%s", (unsigned long long)p->layer, name, suffix);
+}
+
+static bool layer_has(struct pass *p, const char *name, const char *suffix, char full[256])
+{
+    layer_name(p, name, suffix, full);
     uint64_t rows, cols;
     return weights_shape(&p->n->w, full, &rows, &cols);
 }
@@ -113,7 +118,9 @@ static bool layer_has(struct pass *p, const char *name, const char *suffix, char
 float *layer_weight(struct pass *p, const char *name, const char *suffix, uint64_t rows, uint64_t cols, struct err *e)
 {
     char full[256];
-    (void)layer_has(p, name, suffix, full);
+    layer_name(p, name, suffix, full);
+    if (p->list)
+        return weight_check(&p->n->w, full, rows, cols, e) ? NULL : mem_alloc(1, sizeof(float), e);
     return weight_whole(&p->n->w, full, rows, cols, e);
 }
 
@@ -121,7 +128,7 @@ int layer_optional(struct pass *p, const char *name, const char *suffix, uint64_
 {
     char full[256];
     *w = NULL;
-    return !layer_has(p, name, suffix, full) || (*w = weight_whole(&p->n->w, full, rows, cols, e)) ? 0 : -1;
+    return !layer_has(p, name, suffix, full) || (*w = layer_weight(p, name, suffix, rows, cols, e)) ? 0 : -1;
 }
 
 /* ---- running ------------------------------------------------------------------------------ */

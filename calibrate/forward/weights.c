@@ -17,8 +17,17 @@ int weights_open(struct weights *w, struct model *m, unsigned threads, struct er
     if (!m->random)
         return err_set(e, ERR_INPUT, "%s: weights are read layer by layer, which a pipe does not allow (--spool)", m->path);
     m->names = NAMES_HF;
-    return grouping_expand(m, e) || grouping_named(m, true, &w->g, e) ? -1 : 0;
+    if (grouping_expand(m, e) || grouping_named(m, true, &w->g, e))
+        return -1;
+    for (size_t i = 0; i < w->g.n; i++)
+        if (map_add(&w->by_group, w->g.g[i].name, i, e) < 0) {
+            weights_close(w);
+            return -1;
+        }
+    return 0;
 }
+
+void weights_close(struct weights *w) { map_free(&w->by_group); }
 
 bool weights_have(const struct weights *w, const char *name)
 {
@@ -34,10 +43,8 @@ static bool find(const struct weights *w, const char *name, struct layer_matrix 
         if (grouping_has(&w->g, x->index) && w->g.part[x->index] == PART_WEIGHT)
             x->group = &w->g.g[w->g.group[x->index]];
     } else { /* a weight whose codes have another name: weight_packed, qweight */
-        size_t i = 0;
-        while (i < w->g.n && strcmp(w->g.g[i].name, name))
-            i++;
-        if (i == w->g.n)
+        size_t i;
+        if (!map_find(&w->by_group, name, &i))
             return false;
         x->group = &w->g.g[i];
         x->index = x->group->of[PART_WEIGHT];
@@ -67,18 +74,30 @@ bool weights_shape(const struct weights *w, const char *name, uint64_t *rows, ui
     return true;
 }
 
-int weight_open(const struct weights *w, const char *name, uint64_t rows, uint64_t cols, struct layer_matrix *x, struct err *e)
+static int find_fit(const struct weights *w, const char *name, uint64_t rows, uint64_t cols, struct layer_matrix *x, struct err *e)
 {
-    struct scratch tmp = {0};
-    int r = 0;
     if (!find(w, name, x))
         return err_set(e, ERR_INPUT, "%s: there is no tensor '%s'", w->m->path, name);
-    const struct tensor *t = &w->m->t[x->index];
     if (x->rows != rows || x->cols != cols || x->view.rank > 2)
         return err_set(e, ERR_INPUT, "%s: tensor '%s' is [%llu,%llu], and config.json asks for [%llu,%llu]", w->m->path, x->name,
                        (unsigned long long)x->rows, (unsigned long long)x->cols, (unsigned long long)rows, (unsigned long long)cols);
-    if (!values_readable(x->view.elem, x->group))
-        return err_set(e, ERR_INPUT, "%s: tensor '%s' is %s, which holds no weights", w->m->path, x->name, dtype_name(x->view.elem));
+    return values_readable(x->view.elem, x->group)
+             ? 0 : err_set(e, ERR_INPUT, "%s: tensor '%s' is %s, which holds no weights", w->m->path, x->name, dtype_name(x->view.elem));
+}
+
+int weight_check(const struct weights *w, const char *name, uint64_t rows, uint64_t cols, struct err *e)
+{
+    struct layer_matrix x;
+    return find_fit(w, name, rows, cols, &x, e);
+}
+
+int weight_open(const struct weights *w, const char *name, uint64_t rows, uint64_t cols, struct layer_matrix *x, struct err *e)
+{
+    struct scratch tmp = {0};
+    if (find_fit(w, name, rows, cols, x, e))
+        return -1;
+    const struct tensor *t = &w->m->t[x->index];
+    int r = 0;
     for (int s = 0; x->group && s < SIDE_COUNT && !r; s++) {
         const size_t i = x->group->of[side_part((enum side)s)];
         if (i != NO_TENSOR && !(x->side[s] = box_whole(&(struct source){w->m, i, NULL, NULL}, &tmp, e)))

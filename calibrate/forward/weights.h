@@ -11,12 +11,14 @@
 struct weights {
     struct model *m;
     struct grouping g;
+    struct map by_group;             /* what groups are called: some weights have codes of another name */
     const struct kern *k;
     unsigned threads;
 };
 /* m is open and random, and stays the caller's; its tensors get Hugging Face's names. ERR_INPUT for a pipe, and for names that
- * are not known. Nothing is left to close but m. */
+ * are not known; then there is nothing to close. */
 int weights_open(struct weights *w, struct model *m, unsigned threads, struct err *e) MUST_USE;
+void weights_close(struct weights *w); /* all but m; zeros are nothing */
 
 struct layer_matrix {
     const struct weights *of;
@@ -33,6 +35,8 @@ bool weights_have(const struct weights *w, const char *name);
 const char *weights_name(const struct weights *w, size_t i);
 /* The shape of a tensor as a matrix (a vector is one row); false: there is none. */
 bool weights_shape(const struct weights *w, const char *name, uint64_t *rows, uint64_t *cols);
+/* Whether weight `name` is there, can be read and is [rows, cols] (a vector: rows 1); else ERR_INPUT as of weight_open. */
+int weight_check(const struct weights *w, const char *name, uint64_t rows, uint64_t cols, struct err *e) MUST_USE;
 /* Weight `name`, which must be [rows, cols] (a vector: rows 1); else ERR_INPUT naming it and both shapes. */
 int weight_open(const struct weights *w, const char *name, uint64_t rows, uint64_t cols, struct layer_matrix *x, struct err *e) MUST_USE;
 /* Rows [row, row + n) into out, n * cols floats. ERR_INPUT for a value that is NaN or infinite. */

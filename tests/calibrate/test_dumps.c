@@ -62,7 +62,7 @@ static void check(const char *path, const char *name, size_t length, size_t ever
 
 static int run(const char *const *in, size_t n, const char *out, size_t rows, size_t every, struct err *e)
 {
-    const struct dump_options o = {{false, false, 2}, rows, every};
+    const struct dump_options o = {{false, false, 2}, rows, every, 0};
     size_t points;
     *e = (struct err){0};
     return dumps_gather(in, n, out, &o, NULL, 0, (struct sink_options){.force = true}, &points, e);
@@ -136,5 +136,60 @@ Test(dumps, what_is_refused)
     buf_free(&image);
     free(st);
     free(again);
+    free(out);
+}
+
+/* A routed expert's dump has a point of its own: there is no router, and nothing is summed over experts. */
+Test(dumps, experts_are_like_all_others)
+{
+    char *st = mk_path(dir, "d.safetensors"), *out = mk_path(dir, "s.safetensors");
+    struct err e;
+    fill();
+    const struct mk_tensor t[] = {{"m.experts.0.down_proj", "F32", "[210,12]", x, sizeof x},
+                                  {"m.experts.99999999999999999999.w2", "F32", "[210,12]", x, sizeof x},
+                                  {"m.experts.3.gate_proj.input", "F32", "[210,12]", x, sizeof x}};
+    struct buf image = mk_safetensors(t, 3, NULL);
+    mk_write(st, image.s, image.n);
+    cr_assert_eq(run((const char *const[]){st}, 1, out, 50, 3, &e), 0, "%s", e.msg);
+    check(out, "m.experts.0.down_proj", 50, 3);
+    check(out, "m.experts.99999999999999999999.w2", 50, 3);
+    check(out, "m.experts.3.up_proj", 50, 3);
+    buf_free(&image);
+    free(st);
+    free(out);
+}
+
+Test(dumps, channels_that_there_is_no_memory_for)
+{
+    char *st = mk_path(dir, "d.safetensors"), *out = mk_path(dir, "s.safetensors");
+    struct err e = {0};
+    size_t points;
+    struct dump_options o = {{false, false, 2}, 8, 0, 64 << 20};
+    float *row = calloc(1 << 16, sizeof *row);
+    const struct mk_tensor t = {"m.q", "F32", "[1,65536]", row, (1 << 16) * sizeof *row};
+    struct buf image = mk_safetensors(&t, 1, NULL);
+    mk_write(st, image.s, image.n);
+    cr_assert_eq(dumps_gather((const char *const[]){st}, 1, out, &o, NULL, 0, (struct sink_options){0}, &points, &e), -1);
+    cr_assert(e.kind == ERR_INPUT && strstr(e.msg, "'m.q'") && strstr(e.msg, "65536 channels") && strstr(e.msg, "--diagonal"), "%s", e.msg);
+    cr_assert_eq(mk_files_in(dir), 1);
+    o.how.diagonal = true;
+    o.memory *= 2;
+    cr_assert_eq(dumps_gather((const char *const[]){st}, 1, out, &o, NULL, 0, (struct sink_options){0}, &points, &e), 0, "%s", e.msg);
+    buf_free(&image);
+    free(row);
+    free(st);
+    free(out);
+}
+
+Test(dumps, names_that_are_no_text)
+{
+    char *npy = mk_path(dir, "\xff.npy"), *out = mk_path(dir, "s.safetensors");
+    static const char image[] = "\x93NUMPY\x01\x00\x40\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }    \n\0\0\0\0\0\0\0";
+    struct err e;
+    cr_assert_eq(sizeof image, 10 + 64 + 8);
+    mk_write(npy, image, sizeof image);
+    cr_assert_eq(run((const char *const[]){npy}, 1, out, 50, 0, &e), -1);
+    cr_assert(e.kind == ERR_INPUT && strstr(e.msg, "UTF-8"), "%s", e.msg);
+    free(npy);
     free(out);
 }

@@ -188,7 +188,7 @@ static void refused(const char *config, const struct mk_tensor *t, size_t n, con
         r = net_run(&net, &s, &(struct net_options){0}, &h, &e);
         net_close(&net);
     }
-    cr_assert_eq(r, -1);
+    cr_assert_eq(r, -1, "%s", says);
     cr_assert_eq(e.kind, ERR_INPUT);
     cr_assert(strstr(e.msg, says), "%s", e.msg);
     model_close(&m);
@@ -200,6 +200,9 @@ static void refused(const char *config, const struct mk_tensor *t, size_t n, con
 #define CONFIG(type, more) \
     "{\\\"model_type\\\":\\\"" type "\\\",\\\"hidden_size\\\":8,\\\"num_hidden_layers\\\":1,\\\"num_attention_heads\\\":2," \
     "\\\"intermediate_size\\\":8,\\\"vocab_size\\\":4" more "}"
+#define MLA(rope)                                                                                                  \
+    "\\\"kv_lora_rank\\\":4,\\\"qk_nope_head_dim\\\":2,\\\"qk_rope_head_dim\\\":" rope ",\\\"v_head_dim\\\":4," \
+    "\\\"moe_intermediate_size\\\":8"
 #define LAYER "model.layers.0."
 
 Test(forward, what_is_refused_and_why)
@@ -227,6 +230,58 @@ Test(forward, what_is_refused_and_why)
     refused(CONFIG("llama", ",\\\"num_key_value_heads\\\":3"), t, n, id, "2 heads, 3 of keys");
     refused(CONFIG("llama", ",\\\"head_dim\\\":5"), t, n, id, "heads of 5");
     refused(CONFIG("llama", ""), t, n, beyond, "token 1 is 4");
+    static const struct {
+        const char *key, *value, *says;
+    } odd[] = {{"num_hidden_layers", "1000000000", "1000000000 layers, and the model has"},
+               {"num_hidden_layers", "0", "0 layers"},
+               {"num_hidden_layers", "2", "'model.layers.1."},
+               {"num_attention_heads", "3", "8 is no whole number of 3 heads"},
+               {"num_attention_heads", "1073741824", "no whole number"},
+               {"head_dim", "1073741824", "asks for [2147483648,8]"},
+               {"hidden_size", "1073741824", "asks for [4,1073741824]"},
+               {"intermediate_size", "1073741824", "asks for [1073741824,8]"},
+               {"vocab_size", "5", "asks for [5,8]"},
+               {"vocab_size", "4.5", "'vocab_size' is no size"},
+               {"hidden_size", "-8", "'hidden_size' is no size"},
+               {"hidden_act", "7", "hidden_act"},
+               {"rms_norm_eps", "-1", "'rms_norm_eps'"},
+               {"rms_norm_eps", "NaN", "'rms_norm_eps'"},
+               {"rms_norm_eps", "\\\"1e-6\\\"", "'rms_norm_eps'"},
+               {"rope_theta", "0", "'rope_theta' is 0"},
+               {"rope_theta", "NaN", "'rope_theta' is 0"},
+               {"rope_theta", "\\\"10000\\\"", "'rope_theta' is no number"},
+               {"rope_scaling", "\\\"linear\\\"", "'rope_scaling' is no object"},
+               {"rope_scaling", "{\\\"type\\\":\\\"linear\\\",\\\"factor\\\":0}", "'factor' is 0"},
+               {"rope_scaling", "{\\\"type\\\":\\\"linear\\\",\\\"factor\\\":\\\"8\\\"}", "'factor' is no number"},
+               {"rope_scaling", "{\\\"type\\\":\\\"yarn\\\",\\\"factor\\\":-4}", "'factor' is -4"},
+               {"rope_scaling", "{\\\"type\\\":\\\"llama3\\\",\\\"low_freq_factor\\\":4,\\\"high_freq_factor\\\":4,\\\"original_max_position_embeddings\\\":25}",
+                "'high_freq_factor' is 4, and 'low_freq_factor' 4"},
+               {"partial_rotary_factor", "0.5", "partial_rotary_factor 0.5"},
+               {"tie_word_embeddings", "\\\"yes\\\"", "'tie_word_embeddings'"}};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        static const char base[] = CONFIG("llama", "");
+        char key[64], config[1024];
+        snprintf(key, sizeof key, "\\\"%s\\\":", odd[i].key);
+        const char *there = strstr(base, key), *behind = there ? there + strcspn(there, ",}") : base + strlen(base) - 1;
+        snprintf(config, sizeof config, "%.*s%s%s%s%s", (int)((there ? there : behind) - base), base, there ? "" : ",", key, odd[i].value, behind);
+        refused(config, t, n, id, odd[i].says);
+    }
+    static const struct {
+        const char *type, *more, *says;
+    } routed[] = {
+        {"mixtral", "\\\"num_local_experts\\\":0,\\\"num_experts_per_tok\\\":2", "best 2 of 0 experts"},
+        {"mixtral", "\\\"num_local_experts\\\":2,\\\"num_experts_per_tok\\\":3", "best 3 of 2 experts"},
+        {"mixtral", "\\\"num_local_experts\\\":1073741824,\\\"num_experts_per_tok\\\":2", "1 layers with 1073741824 experts"},
+        {"mixtral", "\\\"num_local_experts\\\":2,\\\"num_experts_per_tok\\\":2", "'" LAYER "block_sparse_moe.gate.weight'"},
+        {"deepseek_v3", MLA("2") ",\\\"n_routed_experts\\\":4,\\\"num_experts_per_tok\\\":3,\\\"n_group\\\":2,\\\"topk_group\\\":1", "best 3 experts, of 1 groups of 2"},
+        {"deepseek_v3", MLA("2") ",\\\"n_routed_experts\\\":4,\\\"num_experts_per_tok\\\":1,\\\"n_group\\\":2,\\\"topk_group\\\":0", "of 0 groups"},
+        {"deepseek_v3", MLA("2") ",\\\"n_routed_experts\\\":4,\\\"num_experts_per_tok\\\":1,\\\"routed_scaling_factor\\\":-2", "'routed_scaling_factor'"},
+        {"deepseek_v3", MLA("3"), "qk_rope_head_dim 3"}};
+    for (size_t i = 0; i < sizeof routed / sizeof *routed; i++) {
+        char config[1024];
+        snprintf(config, sizeof config, CONFIG("%s", ",%s"), routed[i].type, routed[i].more);
+        refused(config, t, n, id, routed[i].says);
+    }
     refused(CONFIG("llama", ""), t, n - 1, id, "'" LAYER "mlp.down_proj.weight'");
     t[5].shape = "[4,16]";
     refused(CONFIG("llama", ""), t, n, id, "[4,16]");

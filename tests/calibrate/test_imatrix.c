@@ -174,6 +174,13 @@ Test(imatrix, what_is_refused)
     cr_assert(strstr(e.msg, "'a' is there twice"), "%s", e.msg);
     free(out);
     buf_free(&b);
+    b = (struct buf){0};
+    mk_le(&b, 1, 4);
+    entry(&b, "blk.\xff.weight", 1, 0, 8);
+    cr_assert_eq(import(&x, &b, &out, &e), -1);
+    cr_assert(e.kind == ERR_INPUT && strstr(e.msg, "UTF-8") && strstr(e.msg, "m.imatrix"), "%s", e.msg);
+    free(out);
+    buf_free(&b);
     b = gguf(NAN);
     cr_assert_eq(import(&x, &b, &out, &e), -1);
     cr_assert(strstr(e.msg, "counted nan times"), "%s", e.msg);

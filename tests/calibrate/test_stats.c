@@ -212,6 +212,8 @@ Test(stats, what_is_refused)
                {{"a.xtx", "F32", "[1,2]", two, 8}, META, "triangle"},
                {{"a.histogram", "I64", "[2]", tokens, 16}, META, "[4096]"},
                {{"a.tokens", "I64", "[2]", minus, 16}, META, "negative"},
+               {{"a.tokens", "I64", "[2]", tokens, 16}, META, "'a' has counts, and no sums"},
+               {{"a.hits", "I64", "[0,2]", tokens, 0}, META, "[E,2]"},
                {{"a.xtx", "F32", "[3]", two, 12}, "{\"octavo.calibration\":\"1\",\"octavo.calibration.shared\":\"{\\\"c\\\":\\\"b\\\"}\"}", "'b'"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         cr_assert_eq(open_made(&bad[i].t, 1, bad[i].meta, &s, &e), -1, "%zu", i);
@@ -228,6 +230,76 @@ Test(stats, what_is_refused)
         cr_assert_eq(stats_gram(&s, stats_find(&s, "a"), 1, h, &e), -1);
         stats_close(&s);
     }
+}
+
+/* Files that are each what they say, and do not add up: what says so names a file and the point. */
+static int64_t counts[STATS_BINS];
+static void merge_refused(const struct mk_tensor *a, size_t na, const struct mk_tensor *b, size_t nb, const char *says)
+{
+    char *path[3] = {mk_path(dir, "a.safetensors"), mk_path(dir, "b.safetensors"), mk_path(dir, "sum.safetensors")};
+    struct buf image[2] = {mk_safetensors(a, na, META), mk_safetensors(b, nb, META)};
+    struct err e = {0};
+    for (int i = 0; i < 2; i++)
+        mk_write(path[i], image[i].s, image[i].n);
+    cr_assert_eq(stats_merge((const char *const[]){path[0], path[1]}, 2, path[2], (struct sink_options){0}, &e), -1, "%s", says);
+    cr_assert(e.kind == ERR_INPUT && strstr(e.msg, says) && strstr(e.msg, "'a"), "%s: %s", says, e.msg);
+    cr_assert_neq(access(path[2], F_OK), 0);
+    for (int i = 0; i < 3; i++)
+        free(path[i]);
+    buf_free(&image[0]);
+    buf_free(&image[1]);
+}
+
+Test(stats, counts_that_do_not_add_up)
+{
+    struct stats s;
+    struct err e;
+    int64_t many[2] = {INT64_MAX, 0}, hits[4] = {1, 2, 3, 4}, odd[4] = {1, 2, -3, 4};
+    uint64_t got[2];
+    struct mk_tensor full[] = {{"a.xtx", "F32", "[3]", two, 12},    {"a.xtx_holdout", "F32", "[3]", two, 12},           {"a.amax", "F32", "[2]", two, 8},
+                               {"a.tokens", "I64", "[2]", tokens, 16}, {"a.histogram", "I64", "[4096]", counts, sizeof counts}, {"a.hits", "I64", "[2,2]", hits, 32}};
+    struct mk_tensor bare[] = {{"a.xx", "F32", "[3]", two, 12}, {"a.tokens", "I64", "[2]", tokens, 16}, {"a.hits", "I64", "[2,2]", hits, 32}};
+    /* One more than I64 holds, in each that is counted. */
+    full[3].data = many;
+    merge_refused(full, 6, full, 6, "64 bits");
+    full[3].data = tokens;
+    counts[77] = INT64_MAX;
+    merge_refused(full, 6, full, 6, "64 bits");
+    counts[77] = 0;
+    hits[3] = INT64_MAX;
+    merge_refused(full, 6, full, 6, "64 bits");
+    hits[3] = 4;
+    /* Experts of one file alone, and of another number; none of a mere diagonal. */
+    merge_refused(full, 6, full, 5, "over 0 in");
+    merge_refused(full, 5, full, 6, "over 2 in");
+    struct mk_tensor fewer[6];
+    memcpy(fewer, full, sizeof fewer);
+    fewer[5] = (struct mk_tensor){"a.hits", "I64", "[1,2]", hits, 16};
+    merge_refused(full, 6, fewer, 6, "over 1 in");
+    merge_refused(bare, 3, bare, 3, "not complete");
+    full[5].data = odd;
+    merge_refused(full, 6, full, 6, "expert 1 was chosen -3 times");
+    cr_assert_eq(open_made(full, 6, META, &s, &e), 0, "%s", e.msg);
+    cr_assert_eq(stats_hits(&s, stats_find(&s, "a"), 0, got, &e), 0);
+    cr_assert_eq(stats_hits(&s, stats_find(&s, "a"), 1, got, &e), -1);
+    stats_close(&s);
+}
+
+/* Names and provenance that are no text never get into a file that nobody can read. */
+Test(stats, names_that_are_no_text)
+{
+    static const char *const odd[] = {"", "m.\xff", "m.\xc3"};
+    char *path = mk_path(dir, "n.safetensors");
+    for (size_t i = 0; i < 4; i++) {
+        struct stats_writer *w;
+        struct err e = {0};
+        const struct stats_shape p = {.name = i < 3 ? odd[i] : "m", .width = 2, .bare = true};
+        const struct meta kv = {"octavo.calibration.text", i < 3 ? "text" : "\xff.txt"};
+        cr_assert_eq(stats_create(&w, path, &p, 1, NULL, NULL, 0, &kv, 1, (struct sink_options){0}, &e), -1, "%zu", i);
+        cr_assert(e.kind == ERR_INPUT && strstr(e.msg, "UTF-8"), "%zu: %s", i, e.msg);
+        cr_assert_eq(access(path, F_OK), -1);
+    }
+    free(path);
 }
 
 /* NaN and Inf in what goes in. */
@@ -296,6 +368,10 @@ Test(stats, ids_of_every_form)
     } bad[] = {{"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", "no integers", 8},
                {"{'descr': '>i4', 'fortran_order': False, 'shape': (2,), }\n", "little-endian", 8},
                {"{'descr': '<i4', 'fortran_order': True, 'shape': (2,), }\n", "Fortran", 8},
+               {"{'descr': '<i4', 'shape': (2,), }\n", "'fortran_order': False", 8},
+               {"{'descr': '<i4x', 'fortran_order': False, 'shape': (2,), }\n", "little-endian", 8},
+               {"{'descr': '|i4', 'fortran_order': False, 'shape': (2,), }\n", "little-endian", 8},
+               {"{'descr': '<i4', 'fortran_order': False, 'shape': (-1,), }\n", "shape", 8},
                {"{'descr': '<i4', 'fortran_order': False, 'shape': (3,), }\n", "8 bytes of elements", 8},
                {"{'descr': '<i4', 'fortran_order': False, 'shape': (), }\n", "shape", 8},
                {"{'descr': '<i4', 'fortran_order': False, 'shape': (18446744073709551615,), }\n", "shape", 8},

@@ -2,9 +2,10 @@
  * and small ones written here. */
 #include "calibrate/split.h"
 #include "calibrate/tokenizer.h"
-#include "tests/mk.h"
+#include "tests/mk_gguf.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +64,8 @@ Test(tokenizer, pieces_are_those_of_the_patterns)
         for (size_t i = 0; i < TEXTS; i++) {
             char got[512];
             size_t n = 0, at = 0, start, end;
-            while (pattern_find(p, (const uint8_t *)text[i], strlen(text[i]), at, &start, &end)) {
+            uint64_t tries = 10000;
+            while (pattern_find(p, (const uint8_t *)text[i], strlen(text[i]), at, &start, &end, &tries)) {
                 if (start > at) /* what lies between is a piece, too */
                     n += (size_t)snprintf(got + n, sizeof got - n, "%s%.*s", n ? "|" : "", (int)(start - at), text[i] + at);
                 n += (size_t)snprintf(got + n, sizeof got - n, "%s%.*s", n ? "|" : "", (int)(end - start), text[i] + start);
@@ -265,6 +267,12 @@ Test(tokenizer, what_is_refused)
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a$\"},\"behavior\":\"Isolated\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "'$'"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"end_of_word_suffix\":\"</w>\"}}", "end_of_word_suffix '</w>'"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"continuing_subword_prefix\":\"##\"}}", "continuing_subword_prefix '##'"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0}}}", "'a' and 'b' both have the id 0"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":[[\"a\",0]]}}", "a list"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":{\"a\":0}}}", "no list"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",-1e300]]}}", "piece 0 has the score -1e+300"},
+        {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}}]},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "begin with '<s>'"},
+        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a{-1}\"},\"behavior\":\"Isolated\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "'{-1}'"},
         {"{\"added_tokens\":[{\"id\":\"x\"}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "added token 0"}};
     struct err e;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -298,4 +306,109 @@ Test(tokenizer, ids_that_are_none_and_tokens_that_are_empty, .timeout = 20)
     cr_assert(n == 1 && id[0] == 0);
     free(id);
     tokenizer_close(t);
+}
+
+/* What a file may ask for that takes for ever: it is refused, or done in time. */
+Test(tokenizer, work_has_a_bound, .timeout = 60)
+{
+    enum { TEXT = 1 << 17, MANY = 100000 };
+    static const struct {
+        const char *regex;
+        char c;
+    } slow[] = {{"\\\\s*\\\\s*\\\\s*\\\\s*\\\\s*\\\\s*x", ' '}, {"(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)b", 'a'}};
+    char *line = malloc(TEXT), json[1024];
+    struct err e = {0};
+    uint32_t *id;
+    size_t n;
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(json, sizeof json, "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},\"behavior\":\"Isolated\"},"
+                 "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\" \":1}}}", slow[i].regex);
+        struct tokenizer *t = made(json, &e);
+        cr_assert(t, "%s", e.msg);
+        memset(line, slow[i].c, TEXT);
+        cr_assert_eq(tokenizer_encode(t, line, TEXT, &id, &n, &e), -1);
+        cr_assert(e.kind == ERR_INPUT && strstr(e.msg, "takes too long"), "%s", e.msg);
+        tokenizer_close(t);
+    }
+    /* More alternatives than anybody writes, and a piece that would be looked for at each place. */
+    struct buf b = {0};
+    cr_assert_eq(buf_puts(&b, "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"", &e), 0);
+    for (size_t i = 0; i < MANY; i++)
+        cr_assert_eq(buf_puts(&b, "a|", &e), 0);
+    cr_assert_eq(buf_puts(&b, "b\"},\"behavior\":\"Isolated\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", &e), 0);
+    cr_assert_null(made(b.s, &e));
+    cr_assert(strstr(e.msg, "not known here"), "%s", e.msg);
+    b.n = 0;
+    cr_assert_eq(buf_puts(&b, "{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",-1.0],[\"", &e), 0);
+    for (size_t i = 0; i < 5000; i++)
+        cr_assert_eq(buf_puts(&b, "bbbb", &e), 0);
+    cr_assert_eq(buf_puts(&b, "\",-2.0]]}}", &e), 0);
+    cr_assert_null(made(b.s, &e));
+    cr_assert(strstr(e.msg, "20000 bytes"), "%s", e.msg);
+    /* Many special tokens that begin with the same byte: the longest that is there is found, not the first. */
+    b.n = 0;
+    cr_assert_eq(buf_puts(&b, "{\"added_tokens\":[{\"id\":1,\"content\":\"<\"}", &e), 0);
+    for (int i = 2; i < MANY; i++)
+        cr_assert_eq(buf_printf(&b, &e, ",{\"id\":%d,\"content\":\"<%d\"}", i, i), 0);
+    cr_assert_eq(buf_puts(&b, "],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", &e), 0);
+    struct tokenizer *t = made(b.s, &e);
+    cr_assert(t, "%s", e.msg);
+    check_ids(t, "<a<7<77<777<77777<77777a", "1, 0, 7, 77, 777, 77777, 77777, 0");
+    memset(line, '<', TEXT);
+    cr_assert_eq(tokenizer_encode(t, line, TEXT, &id, &n, &e), 0, "%s", e.msg);
+    cr_assert(n == TEXT && id[0] == 1 && id[TEXT - 1] == 1);
+    free(id);
+    tokenizer_close(t);
+    buf_free(&b);
+    free(line);
+}
+
+/* Lists of a GGUF that are shorter than that of the tokens, or of another kind, and ids of no token. */
+static int of_gguf(uint64_t scores, uint64_t types, float first, uint32_t bos, struct err *e)
+{
+    char path[] = "/tmp/octavo-test-XXXXXX.gguf";
+    struct tokenizer *t;
+    struct buf b = gg_head(3, 0, 5);
+    const int fd = mkstemps(path, 5);
+    cr_assert(fd >= 0);
+    close(fd);
+    gg_key(&b, "tokenizer.ggml.model", 8);
+    gg_str(&b, "llama");
+    gg_key(&b, "tokenizer.ggml.tokens", 9);
+    mk_le(&b, 8, 4);
+    mk_le(&b, 2, 8);
+    gg_str(&b, "a");
+    gg_str(&b, "<s>");
+    gg_key(&b, "tokenizer.ggml.scores", 9);
+    mk_le(&b, 6, 4);
+    mk_le(&b, scores, 8);
+    for (uint64_t i = 0; i < scores; i++) {
+        uint32_t bits;
+        memcpy(&bits, &first, 4);
+        mk_le(&b, i ? 0 : bits, 4);
+    }
+    gg_key(&b, "tokenizer.ggml.token_type", 9);
+    mk_le(&b, 5, 4);
+    mk_le(&b, types, 8);
+    for (uint64_t i = 0; i < types; i++)
+        mk_le(&b, i ? 3 : 1, 4);
+    gg_key(&b, "tokenizer.ggml.bos_token_id", 4);
+    mk_le(&b, bos, 4);
+    mk_write(path, b.s, b.n);
+    *e = (struct err){0};
+    const int r = tokenizer_open(&t, path, e);
+    tokenizer_close(t);
+    unlink(path);
+    buf_free(&b);
+    return r;
+}
+
+Test(tokenizer, lists_of_a_gguf_belong_together)
+{
+    struct err e;
+    cr_assert_eq(of_gguf(2, 2, -1, 1, &e), 0, "%s", e.msg);
+    cr_assert(of_gguf(1, 2, -1, 1, &e) == -1 && e.kind == ERR_INPUT && strstr(e.msg, "scores has no number for token 1"), "%s", e.msg);
+    cr_assert(of_gguf(2, 1, -1, 1, &e) == -1 && e.kind == ERR_INPUT && strstr(e.msg, "token_type has no number for token 1"), "%s", e.msg);
+    cr_assert(of_gguf(2, 2, NAN, 1, &e) == -1 && e.kind == ERR_INPUT && strstr(e.msg, "scores has no number for token 0"), "%s", e.msg);
+    cr_assert(of_gguf(2, 2, -1, 2, &e) == -1 && e.kind == ERR_INPUT && strstr(e.msg, "bos_token_id is none of 2 tokens"), "%s", e.msg);
 }
