@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 double error_mse(const struct error_sums *s) { return s->n ? s->k.se / (double)s->n : 0; }
 
@@ -120,28 +121,39 @@ static void partner_free(struct partner *p)
     }
 }
 
-/* A value of the largest code, and a reference beyond what rounds to it: as the encoders count. Formats differ in what
- * lies half way between the largest and the next one: encode_limit knows. */
-static uint64_t count_saturated(const struct values *v, const uint8_t *code, const float *x, const float *y, size_t n)
-{
+/* Codes of the largest magnitude, and what lies beyond it. */
+struct tops {
+    uint8_t code[256];
+    unsigned n;
+    double max, limit;
     bool itself;
+};
+
+static struct tops tops_of(const struct values *v)
+{
     const struct num *num = num_find(v->view->elem);
+    struct tops t = {.n = 0};
     if (!num)
-        return 0;
-    const double max = (double)num->max, limit = (double)encode_limit(num, &itself);
-    uint64_t count = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double a = (double)fabsf(x[i]) * max, b = (double)fabsf(y[i]) * limit;
-        count += ((double)fabsf(v->code[code[i]]) >= max) & (itself ? a >= b : a > b) & (y[i] != 0);
-    }
-    return count;
+        return t;
+    t.max = (double)num->max;
+    t.limit = (double)encode_limit(num, &t.itself);
+    for (unsigned c = 0; c < (num->bits < 8 ? 1u << num->bits : 256u); c++)
+        if ((double)fabsf(v->code[c]) >= t.max)
+            t.code[t.n++] = (uint8_t)c;
+    return t;
 }
 
-static uint64_t count_flushed(const float *x, const float *y, size_t n)
+/* A value of the largest code, and a reference beyond what rounds to it: as the encoders count. Formats differ in what
+ * lies half way between the largest and the next one: encode_limit knows. */
+static uint64_t count_saturated(const struct tops *t, const uint8_t *code, const float *x, const float *y, size_t n)
 {
     uint64_t count = 0;
-    for (size_t i = 0; i < n; i++)
-        count += (y[i] == 0) & (x[i] != 0);
+    for (unsigned k = 0; k < t->n; k++)
+        for (const uint8_t *p = code; (p = memchr(p, t->code[k], n - (size_t)(p - code))); p++) {
+            const size_t i = (size_t)(p - code);
+            const double a = (double)fabsf(x[i]) * t->max, b = (double)fabsf(y[i]) * t->limit;
+            count += (t->itself ? a >= b : a > b) & (y[i] != 0);
+        }
     return count;
 }
 
@@ -207,6 +219,7 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
     uint8_t *code = rows + 2 * memory, *kept = code + b->cols;
     values_init(&x.v, p->a, &p->view, p->group, (const uint8_t *const *)p->side);
     values_init(&y.v, op->src, &op->view, op->from, a->side);
+    const struct tops tops = op->from ? tops_of(&y.v) : (struct tops){.n = 0};
     memset(block, 0, blocks * sizeof *block);
     out->worst.rel = -1;
     if (partner_looks(p, &y.v, e))
@@ -233,10 +246,10 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
             size_t c = i * ERROR_BLOCK;
             w->k->error(x.f + c, y.f + c, min_u64(ERROR_BLOCK, b->cols - c), &block[i]);
         }
-        out->sums.flushed += count_flushed(x.f, y.f, b->cols);
+        out->sums.flushed += w->k->flushed(x.f, y.f, b->cols);
         if (op->from) {
             values_codes(&op->view, y.in + r * y.stride, b->cols, code);
-            out->sums.saturated += count_saturated(&y.v, code, x.f, y.f, b->cols);
+            out->sums.saturated += count_saturated(&tops, code, x.f, y.f, b->cols);
             if (looks)
                 inspect_row(&p->look, &part, &y.v, b, b->row + r, code, x.f);
         }

@@ -98,6 +98,8 @@ struct kern {
      * double additions; max is the larger one.  NaN in x or y propagates into
      * the sums (that they are NaN is defined, which NaN is not). */
     void (*error)(const float *x, const float *y, size_t n, struct kern_error *out);
+    /* How many of n pairs have y = 0 (of either sign) and x != 0 (NaN is not 0). */
+    uint64_t (*flushed)(const float *x, const float *y, size_t n);
 };
 
 /* The best level this CPU and OCTAVO_CPU allow; fixed at the first call, the

@@ -209,8 +209,24 @@ static void error(const float *x, const float *y, size_t n, struct kern_error *o
     out->sy += tree(lo.sy, hi.sy);
 }
 
+static uint64_t flushed(const float *x, const float *y, size_t n)
+{
+    const __m256 zero = _mm256_setzero_ps();
+    uint64_t count = 0;
+    size_t i = 0;
+
+    for (; i + 8 <= n; i += 8) {
+        const __m256 gone = _mm256_cmp_ps(_mm256_loadu_ps(y + i), zero, _CMP_EQ_OQ);
+        const int there = _mm256_movemask_ps(_mm256_and_ps(gone, _mm256_cmp_ps(_mm256_loadu_ps(x + i), zero, _CMP_NEQ_UQ)));
+
+        count += there ? (uint64_t)__builtin_popcount((unsigned)there) : 0;
+    }
+    return count + kern_avx2_plain.flushed(x + i, y + i, n - i);
+}
+
 void kern_avx2_fill_decode(struct kern *k)
 {
+    k->flushed = flushed;
     k->dec_e4m3 = dec_e4m3;
     k->dec_int8 = dec_int8;
     k->error = error;

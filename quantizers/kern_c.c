@@ -245,6 +245,15 @@ static void error(const float *x, const float *y, size_t n, struct kern_error *o
     out->sy += kern_lane_sum(sy);
 }
 
+static uint64_t flushed(const float *x, const float *y, size_t n)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < n; i++)
+        count += (y[i] == 0) & (x[i] != 0);
+    return count;
+}
+
 /* One set of entry points per source type, so that the type is a constant in
  * each copy of the loops above. */
 #define ENTRIES(name, s)                                                                          \
@@ -291,5 +300,6 @@ void kern_fill_c(struct kern *k)
         .f32_to_bf16 = f32_to_bf16,
         .f32_to_f16 = f32_to_f16,
         .error = error,
+        .flushed = flushed,
     };
 }

@@ -318,6 +318,8 @@ static void check_error(const struct kern *c, const struct kern *k, const float 
 
     c->error(x, y, n, &a);
     k->error(x, y, n, &b);
+    cr_assert_eq(c->flushed(x, y, n), k->flushed(x, y, n), "%s", k->name);
+    cr_assert_eq(c->flushed(y, x, n), k->flushed(y, x, n), "%s", k->name);
     cr_assert(same_double(a.se, b.se) && same_double(a.sx, b.sx) && same_double(a.sxy, b.sxy)
                   && same_double(a.sy, b.sy) && f32_bits(a.max) == f32_bits(b.max)
                   && a.equal == b.equal,
