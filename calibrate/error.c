@@ -173,13 +173,16 @@ static int side_row(struct side_rows *s, const struct box *b, uint64_t r, const 
                       &s->row, s->f, &clean, e);
 }
 
-static void close_blocks(struct box_error *out, struct kern_error *block, size_t n, const struct box *b, uint64_t row)
+static void close_blocks(struct box_error *out, struct kern_error *block, size_t n, const struct box *b, uint64_t row, struct tensor_error *t)
 {
+    float *map = t->map ? t->map + (b->batch * (t->map_rows / t->batches) + row / ERROR_BLOCK) * t->map_cols + b->col / ERROR_BLOCK : NULL;
     for (size_t i = 0; i < n; i++) {
         struct error_sums s = {.k = block[i]};
         double rel = error_rel(&s);
         if (rel > out->worst.rel || (isnan(rel) && !isnan(out->worst.rel)))
             out->worst = (struct error_worst){rel, error_gain(&s), b->batch, row, b->col + i * ERROR_BLOCK};
+        if (map)
+            map[i] = (float)rel;
         add_kern(&out->sums.k, &block[i]);
         block[i] = (struct kern_error){0};
     }
@@ -254,7 +257,7 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
                 inspect_row(&p->look, &part, &y.v, b, b->row + r, code, x.f);
         }
         if ((r + 1) % ERROR_BLOCK == 0 || r + 1 == b->rows)
-            close_blocks(out, block, blocks, b, b->row + r / ERROR_BLOCK * ERROR_BLOCK);
+            close_blocks(out, block, blocks, b, b->row + r / ERROR_BLOCK * ERROR_BLOCK, p->out);
     }
     out->sums.n = b->rows * b->cols;
     if (looks)
@@ -367,6 +370,12 @@ static int add_pair(struct plan *p, struct error_report *r, struct model *a, str
     *t = (struct tensor_error){.name = ib->name, .a = ta, .b = tb, .scheme = ib->g ? ib->g->scheme : NULL, .bytes = !numbers, .worst.rel = -1};
     const bool looks = how & ERROR_INSPECT && ib->g && numbers;
     if (looks && !(t->look = arena_alloc(&r->mem, sizeof *t->look, e)))
+        return -1;
+    const struct matrix m = view_matrix(&ib->view);
+    t->map_cols = ceil_div(m.cols, ERROR_BLOCK);
+    t->map_rows = m.batch * ceil_div(m.rows, ERROR_BLOCK);
+    t->batches = m.batch;
+    if (how & ERROR_MAP && numbers && !(t->map = arena_array(&r->mem, t->map_rows * t->map_cols + 1, sizeof *t->map, e)))
         return -1;
     *x = (struct partner){.a = a, .weight = ia->i, .group = ia->g, .view = ia->view, .lock = lock, .out = t,
                           .flush = how & ERROR_FLUSH && ib->g && is_fp8(ib->view.elem), .looks = looks};

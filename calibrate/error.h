@@ -33,6 +33,8 @@ struct tensor_error {
     struct error_sums sums;
     struct error_worst worst;
     struct inspection *look;     /* of codes with scales, when asked for; else NULL */
+    float *map;                  /* when asked for: rel of each 128 x 128 block, [batch, rows, cols] of blocks; else NULL */
+    uint64_t batches, map_rows, map_cols; /* rows of all batches, blocks of a row */
 };
 
 double error_mse(const struct error_sums *s);
@@ -53,7 +55,7 @@ struct error_report {
  * as long and 16 bytes for each block of a tensor; ERROR_FLUSH: codes of b's FP8 weights that are
  * subnormal (E4M3: below 2^-6 without the scale) are read as 0, as cores do that have no subnormals
  * (VeriSilicon/TIM-VX vsi_nn_dtype_util_prv.h). */
-enum { ERROR_FLUSH = 1, ERROR_INSPECT = 2 };
+enum { ERROR_FLUSH = 1, ERROR_INSPECT = 2, ERROR_MAP = 4 };
 int error_measure(struct error_report *r, struct model *a, struct model *b, const struct rules *rules, unsigned how,
                   const struct run_options *opt, struct err *e) MUST_USE;
 void error_free(struct error_report *r);

@@ -68,6 +68,7 @@ static enum signature by_rules(const struct inspection *l, const struct error_su
     char rules[160];
     bool bf16;
     const uint64_t moved = l->codes - l->steps[0] - l->nan;
+    const double error_db = error_sqnr(s);
     const bool nearest = l->roundings >> ROUND_EVEN & 1;
     int r = 0;
     while (r < ROUNDINGS && !(l->roundings >> r & 1))
@@ -90,10 +91,10 @@ static enum signature by_rules(const struct inspection *l, const struct error_su
                        l->codes, l->first_moved.row, l->first_moved.col);
         if (only_bf16(l))
             return say(SIGN_BAD, text, n, "the scales, those of %s, were rounded to BF16 after the codes were made", rules);
-        if (l->top_blocks > l->blocks / 10 * 9 && l->steps[4] > moved / 8)
+        if (l->top_blocks > l->blocks / 10 * 9 && error_db < 15)
             return say(SIGN_BAD, text, n, "the scales were rounded to those of %s after the codes were made: the largest code is in every block", rules);
-        if (l->steps[2] + l->steps[3] + l->steps[4] <= moved / 8)
-            return say(SIGN_ODD, text, n, "scales of %s, and codes one step from the nearest: output-aware or stochastic rounding, or a second one", rules);
+        if (error_db >= 20 || (l->steps[2] + l->steps[3] + l->steps[4]) <= moved / 8)
+            return say(SIGN_ODD, text, n, "scales of %s, and codes beside the nearest: output-aware or stochastic rounding, or a second one", rules);
         return say(SIGN_BAD, text, n, "scales of %s, and codes that are not near: other weights than the original's", rules);
     }
     if (l->most != SIZE_MAX && l->off_by)

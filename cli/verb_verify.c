@@ -1,10 +1,12 @@
 /* octavo verify: how far is B from A? Thresholds turn the answer into yes or no. */
+#include "cli/html.h"
 #include "cli/job.h"
 #include "cli/verbs.h"
 #include "cli/verify_look.h"
 #include "cli/verify_more.h"
 
 #include "calibrate/error.h"
+#include "formats/io.h"
 #include "formats/names.h"
 
 #include <inttypes.h>
@@ -242,8 +244,39 @@ static void note_names(struct rules *r, const struct model *m)
     }
 }
 
-static int compare(const char *const *in, const struct common *c, const struct limits *l, unsigned how, struct more *m, struct err *e)
+/* What the user asked for, apart from limits. */
+struct choice {
+    unsigned how;                    /* ERROR_FLUSH, ERROR_INSPECT */
+    bool inspect;                    /* asked for by name */
+    const char *html, *lang;
+    char command[2048];
+};
+
+/* The command as a shell would take it. */
+static void keep_command(struct choice *w, int argc, char **argv)
 {
+    size_t n = (size_t)snprintf(w->command, sizeof w->command, "octavo");
+    for (int i = 0; i < argc && n < sizeof w->command; i++) {
+        const char *quote = argv[i][strspn(argv[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%")] || !*argv[i] ? "'" : "";
+        n += (size_t)snprintf(w->command + n, sizeof w->command - n, " %s%s%s", quote, argv[i], quote);
+    }
+}
+
+static int write_html(const char *const *in, const struct error_report *r, const struct error_sums *all, const struct more *m, const struct choice *w,
+                      const struct common *c, const char *failed, struct err *e)
+{
+    struct error_sums quantized = {0};
+    for (size_t i = 0; i < r->n; i++)
+        if (r->t[i].scheme)
+            error_add(&quantized, &r->t[i].sums);
+    struct html_page p = {.lang = w->lang, .reference = in[0], .model = in[1], .command = w->command, .r = r, .all = all, .quantized = &quantized, .more = m,
+                          .failed = failed};
+    return html_write(&p, w->html, c->force, c, e);
+}
+
+static int compare(const char *const *in, const struct common *c, const struct limits *l, const struct choice *w, struct more *m, struct err *e)
+{
+    const unsigned how = w->how;
     struct model a, b;
     struct rules rules = {0};
     struct error_report r;
@@ -277,13 +310,20 @@ static int compare(const char *const *in, const struct common *c, const struct l
             print_json(&r, &all, l, m);
         else if (!c->quiet)
             result = print_table(&r, &all, c->verbose > 0, e);
-        if (how & ERROR_INSPECT && !c->json && !c->quiet && !result)
+        if (w->inspect && !c->json && !c->quiet && !result)
             result = look_print(&r, e);
         if (how & ERROR_FLUSH && !c->json && !c->quiet && !result)
             print_flush(&r);
         if (!c->json && !c->quiet && !result)
             more_print(m, c->verbose > 0);
-        result = result || judge(&r, l, c->require_exact, e) || more_judge(m, e) ? -1 : 0;
+        struct err no = {0};
+        const bool failed = judge(&r, l, c->require_exact, &no) || more_judge(m, &no);
+        if (!result && w->html)
+            result = write_html(in, &r, &all, m, w, c, failed ? no.msg : NULL, e);
+        if (!result && failed) {
+            *e = no;
+            result = -1;
+        }
         error_free(&r);
         note_names(&rules, &a);
         note_names(&rules, &b);
@@ -301,7 +341,8 @@ int verb_verify(int argc, char **argv, struct err *e)
     struct limits l = {NAN, NAN, NAN, NAN, NAN, NAN};
     const char *const *in = (const char *const *)argv;
     size_t n;
-    bool flush = false, inspect = false;
+    bool flush = false;
+    struct choice w = {.lang = "en"};
     struct more m = {.min_output = NAN, .max_kl = NAN, .min_top = NAN};
     common_init(&c);
     const struct opt opt[] = {
@@ -313,15 +354,22 @@ int verb_verify(int argc, char **argv, struct err *e)
         {OPT_REAL, 0, "max-saturated", "N", "fail above this many saturated elements in a tensor", &l.max_saturated},
         {OPT_FLAG, 0, "require-exact", NULL, "fail when any value differs", &c.require_exact},
         {OPT_FLAG, 0, "flush-subnormals", NULL, "read subnormal FP8 codes of MODEL as 0, as some cores do", &flush},
-        {OPT_FLAG, 0, "inspect", NULL, "how MODEL was made: scale rules, rounding, and what is wrong with it", &inspect},
+        {OPT_FLAG, 0, "inspect", NULL, "how MODEL was made: scale rules, rounding, and what is wrong with it", &w.inspect},
+        {OPT_STRING, 0, "html", "FILE", "a report of all this for people, in one file", &w.html},
+        {OPT_STRING, 0, "lang", "LANG", "its language: en (default) or zh", &w.lang},
+        {OPT_FLAG, 'f', "force", NULL, "overwrite a report that is there", &c.force},
         OPTS_MORE(&m),
         OPTS_NAMES(&c), OPTS_RULES(&c), OPTS_THREADS(&c), OPTS_TALK(&c), OPTS_VERBOSE(&c), {0}};
     const struct usage u = {"verify", "REFERENCE MODEL", "How far is MODEL from REFERENCE? Any two formats; exit 1 when a limit is broken.",
                             opt, 2, 2};
+    keep_command(&w, argc, argv);
     int r = opt_parse(&u, argc, argv, &n, e);
     if (r)
         return r > 0 ? 0 : -1;
-    r = more_check(&m, in[0], in[1], e) || compare(in, &c, &l, (flush ? ERROR_FLUSH : 0) | (inspect ? ERROR_INSPECT : 0), &m, e) ? -1 : 0;
+    w.how = (flush ? ERROR_FLUSH : 0) | (w.inspect || w.html ? ERROR_INSPECT : 0);
+    if (w.html && !c.force && io_exists(w.html))
+        return err_set(e, ERR_USAGE, "%s exists (-f overwrites)", w.html);
+    r = html_check(w.lang, e) || more_check(&m, in[0], in[1], e) || compare(in, &c, &l, &w, &m, e) ? -1 : 0;
     more_free(&m);
     return r;
 }

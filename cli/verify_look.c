@@ -2,31 +2,20 @@
 
 #include "cli/out.h"
 
-#include "calibrate/signature.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SENTENCE = 320 };
-struct verdict_line {
-    enum signature s;
-    char text[SENTENCE];
-    const char *first;               /* a tensor */
-    size_t n;
-};
-
 static int worst_first(const void *a, const void *b)
 {
-    const struct verdict_line *x = a, *y = b;
+    const struct look_line *x = a, *y = b;
     return x->s != y->s ? (x->s > y->s ? -1 : 1) : x->n != y->n ? (x->n > y->n ? -1 : 1) : strcmp(x->text, y->text);
 }
 
-int look_print(const struct error_report *r, struct err *e)
+int look_lines(const struct error_report *r, struct look_line **line, size_t *count, struct err *e)
 {
-    static const char *const word[] = {"", "good", "odd", "BAD"};
-    struct verdict_line *all = mem_alloc(r->n + 1, sizeof *all, e);
+    struct look_line *all = mem_alloc(r->n + 1, sizeof *all, e);
     struct map by_text = {0};
     size_t n = 0, at;
     int bad = all ? 0 : -1;
@@ -35,7 +24,7 @@ int look_print(const struct error_report *r, struct err *e)
         if (r->t[i].look && r->t[i].look->rules & common)
             common &= r->t[i].look->rules;
     for (size_t i = 0; !bad && i < r->n; i++) {
-        struct verdict_line *x = &all[n];
+        struct look_line *x = &all[n];
         struct tensor_error t = r->t[i];
         struct inspection look;
         if (t.look) {
@@ -57,9 +46,23 @@ int look_print(const struct error_report *r, struct err *e)
     map_free(&by_text);
     if (!bad && n)
         qsort(all, n, sizeof *all, worst_first);
-    if (!bad && n)
+    if (bad)
+        free(all);
+    *line = bad ? NULL : all;
+    *count = n;
+    return bad;
+}
+
+int look_print(const struct error_report *r, struct err *e)
+{
+    static const char *const word[] = {"", "good", "odd", "BAD"};
+    struct look_line *all;
+    size_t n;
+    if (look_lines(r, &all, &n, e))
+        return -1;
+    if (n)
         printf("\n");
-    for (size_t i = 0; !bad && i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         printf("%-5s %5zu tensor%s  %s", word[all[i].s], all[i].n, all[i].n == 1 ? " " : "s", all[i].text);
         if (all[i].s != SIGN_GOOD) {
             printf(" (%s", all[i].n == 1 ? "" : "the first: ");
@@ -69,7 +72,7 @@ int look_print(const struct error_report *r, struct err *e)
         printf("\n");
     }
     free(all);
-    return bad;
+    return 0;
 }
 
 static void counts(const char *name, const uint64_t *x, size_t n)
@@ -126,7 +129,7 @@ void look_json(const struct tensor_error *t)
 {
     static const char *const word[] = {"", "good", "odd", "bad"};
     const struct inspection *l = t->look;
-    char text[SENTENCE];
+    char text[LOOK_SENTENCE];
     const enum signature s = signature_of(t, text, sizeof text);
     if (s != SIGN_NONE) {
         printf(",\"made\":\"%s\",\"signature\":", word[s]);

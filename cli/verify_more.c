@@ -86,26 +86,33 @@ int more_run(struct more *m, const char *reference, const char *model, const str
 static double db(double error) { return error > 0 ? -10 * log10(error) : INFINITY; }
 
 /* On the sequences that were held out, where there are any: those were not fitted to. */
-static double output_db(const struct output_error *x) { return db(isnan(x->error[STATS_HOLDOUT]) ? x->error[STATS_FIT] : x->error[STATS_HOLDOUT]); }
+double more_output_db(const struct output_error *x) { return db(isnan(x->error[STATS_HOLDOUT]) ? x->error[STATS_FIT] : x->error[STATS_HOLDOUT]); }
 
 static int worst_first(const void *a, const void *b)
 {
     const struct output_error *x = *(const struct output_error *const *)a, *y = *(const struct output_error *const *)b;
-    const double p = output_db(x), q = output_db(y);
+    const double p = more_output_db(x), q = more_output_db(y);
     return p < q ? -1 : p > q ? 1 : strcmp(x->name, y->name);
+}
+
+const struct output_error **more_worst_outputs(const struct more *m)
+{
+    const struct output_error **x = calloc(m->outputs.n + 1, sizeof *x);
+    for (size_t i = 0; x && i < m->outputs.n; i++)
+        x[i] = &m->outputs.e[i];
+    if (x && m->outputs.n)
+        qsort(x, m->outputs.n, sizeof *x, worst_first);
+    return x;
 }
 
 static void print_outputs(const struct more *m, bool every)
 {
-    const struct output_error **x = calloc(m->outputs.n + 1, sizeof *x);
+    const struct output_error **x = more_worst_outputs(m);
     int width = 6;
     if (!x || !m->outputs.n) {
         free(x);
         return;
     }
-    for (size_t i = 0; i < m->outputs.n; i++)
-        x[i] = &m->outputs.e[i];
-    qsort(x, m->outputs.n, sizeof *x, worst_first);
     const size_t shown = every || m->outputs.n < 10 ? m->outputs.n : 10;
     for (size_t i = 0; i < shown; i++)
         width = (int)strlen(x[i]->name) > width ? (int)strlen(x[i]->name) : width;
@@ -121,7 +128,7 @@ static void print_outputs(const struct more *m, bool every)
     }
     if (x[0]->diagonal)
         printf("(weighted by the mean squares of channels; how channels go together is not in that file)\n");
-    printf("outputs of %zu layers: the worst %.2f dB, the median %.2f dB%s\n", m->outputs.n, output_db(x[0]), output_db(x[m->outputs.n / 2]),
+    printf("outputs of %zu layers: the worst %.2f dB, the median %.2f dB%s\n", m->outputs.n, more_output_db(x[0]), more_output_db(x[m->outputs.n / 2]),
            shown < m->outputs.n ? " (the ten worst are shown; -v shows all)" : "");
     free(x);
 }
@@ -182,8 +189,8 @@ void more_json(const struct more *m)
 int more_judge(const struct more *m, struct err *e)
 {
     for (size_t i = 0; !isnan(m->min_output) && i < m->outputs.n; i++)
-        if (!(output_db(&m->outputs.e[i]) >= m->min_output))
-            return err_set(e, ERR_NO, "the output of '%s' fails --min-output: %.4f dB", m->outputs.e[i].name, output_db(&m->outputs.e[i]));
+        if (!(more_output_db(&m->outputs.e[i]) >= m->min_output))
+            return err_set(e, ERR_NO, "the output of '%s' fails --min-output: %.4f dB", m->outputs.e[i].name, more_output_db(&m->outputs.e[i]));
     if (!isnan(m->max_kl) && !(m->words.kl <= m->max_kl))
         return err_set(e, ERR_NO, "the mean KL divergence fails --max-kl: %.6g nats", m->words.kl);
     if (!isnan(m->min_top) && !(m->words.same_top >= m->min_top))

@@ -31,6 +31,9 @@ struct more {
 int more_check(const struct more *m, const char *reference, const char *model, struct err *e) MUST_USE;
 /* What was asked for; nothing when nothing was. */
 int more_run(struct more *m, const char *reference, const char *model, const struct common *c, struct err *e) MUST_USE;
+/* The outputs, the worst first (free()), and what is said of one; NULL when memory is out. */
+const struct output_error **more_worst_outputs(const struct more *m);
+double more_output_db(const struct output_error *x);
 void more_print(const struct more *m, bool every);
 void more_json(const struct more *m);       /* members, each with a comma before it */
 int more_judge(const struct more *m, struct err *e) MUST_USE;
