@@ -19,7 +19,8 @@ static uint64_t hash(const char *s, size_t n)
     return mix(x);
 }
 
-int word_add(struct tokenizer *t, uint32_t id, const char *s, size_t n, float score, struct err *e)
+/* Room for the id of s. */
+static int room(struct tokenizer *t, uint32_t id, const char *s, size_t n, struct err *e)
 {
     if (id >= 1u << 24)
         return err_set(e, ERR_INPUT, "token '%.*s' has id %u, beyond any vocabulary", (int)(n < 40 ? n : 40), s, id);
@@ -27,13 +28,42 @@ int word_add(struct tokenizer *t, uint32_t id, const char *s, size_t n, float sc
         return -1;
     for (; t->n <= id; t->n++)
         t->word[t->n] = (struct word){0};
-    char *own = arena_alloc(&t->mem, n + 1, e);
+    return 0;
+}
+
+int word_add(struct tokenizer *t, uint32_t id, const char *s, size_t n, double score, struct err *e)
+{
+    char *own = room(t, id, s, n, e) ? NULL : arena_strndup(&t->mem, s, n, e);
     if (!own)
         return -1;
-    memcpy(own, s, n);
     t->word[id] = (struct word){own, (uint32_t)n, score};
     t->longest = n > t->longest ? n : t->longest;
     return 0;
+}
+
+int added_add(struct tokenizer *t, struct added a, struct err *e)
+{
+    size_t i = t->addeds;
+    if (room(t, a.id, a.s, a.n, e))
+        return -1;
+    if (!a.n)
+        return 0;
+    if (!(a.s = arena_strndup(&t->mem, a.s, a.n, e)) || mem_grow((void **)&t->added, &t->added_cap, t->addeds + 1, sizeof *t->added, e))
+        return -1;
+    for (; i && t->added[i - 1].n < a.n; i--)
+        t->added[i] = t->added[i - 1];
+    t->added[i] = a;
+    t->addeds++;
+    t->begins[(uint8_t)*a.s] |= a.normalized ? 2 : 1;
+    return 0;
+}
+
+/* By their bytes, the shorter first; of the same bytes the last one comes last. */
+static int by_bytes(const void *a, const void *b)
+{
+    const struct word *x = *(const struct word *const *)a, *y = *(const struct word *const *)b;
+    const int order = memcmp(x->s, y->s, x->n < y->n ? x->n : y->n);
+    return order ? order : x->n != y->n ? (x->n < y->n ? -1 : 1) : (x > y) - (x < y);
 }
 
 int words_index(struct tokenizer *t, struct err *e)
@@ -54,6 +84,17 @@ int words_index(struct tokenizer *t, struct err *e)
         }
         t->slot[i] = t->slot[i] ? t->slot[i] : id + 1;
     }
+    return 0;
+}
+
+int words_sort(struct tokenizer *t, struct err *e)
+{
+    if (!(t->sorted = mem_alloc(t->n + 1, sizeof *t->sorted, e)))
+        return -1;
+    for (size_t id = 0; id < t->n; id++)
+        if (t->word[id].n)
+            t->sorted[t->sorteds++] = &t->word[id];
+    qsort(t->sorted, t->sorteds, sizeof *t->sorted, by_bytes);
     return 0;
 }
 
@@ -158,53 +199,131 @@ static int cut_up(const struct tokenizer *t, size_t k, const char *s, size_t n, 
     return at < n && !c->matches_only ? cut_up(t, k + 1, s + at, n - at, out, e) : 0;
 }
 
-/* Text between special tokens. */
-static int plain(const struct tokenizer *t, const char *s, size_t n, struct ids *out, struct err *e)
+/* The metaspace for every space, and something before; b is the memory of what changes. */
+static int replace(const char *before, bool spaces, const char **s, size_t *n, struct buf *b, struct err *e)
+{
+    if (!*n || (!before && !spaces))
+        return 0;
+    if (before && buf_puts(b, before, e))
+        return -1;
+    for (size_t i = 0; i < *n; i++)
+        if (spaces && (*s)[i] == ' ' ? buf_put(b, METASPACE, 3, e) : buf_put(b, *s + i, 1, e))
+            return -1;
+    *s = b->s;
+    *n = b->n;
+    return 0;
+}
+
+int normalize(const struct tokenizer *t, const char **s, size_t *n, struct buf *b, struct err *e)
+{
+    if (t->must_be_nfc && check_composed(*s, *n, e))
+        return -1;
+    return replace(t->before, t->spaces, s, n, b, e);
+}
+
+/* Normalized text between added tokens; first: the whole text begins with it. */
+static int plain(const struct tokenizer *t, const char *s, size_t n, bool first, struct ids *out, struct err *e)
 {
     struct buf b = {0};
-    int r = 0;
-    if (!n)
-        return 0;
-    if (t->must_be_nfc && check_composed(s, n, e))
-        return -1;
-    const size_t before = t->before ? strlen(t->before) : 0;
-    if (!before && !t->spaces)
-        return cut_up(t, 0, s, n, out, e);
-    const bool space = t->spaces && *s == ' ', there = n >= before && before && !memcmp(s, t->before, before);
-    if (before && !(t->before_once && (there || space)))
-        r = buf_put(&b, t->before, before, e);
-    for (size_t i = 0; !r && i < n; i++)
-        r = t->spaces && s[i] == ' ' ? buf_put(&b, METASPACE, 3, e) : buf_put(&b, s + i, 1, e);
-    r = r ? r : cut_up(t, 0, b.s, b.n, out, e);
+    const char *prefix = first || !t->prefix_first ? t->prefix : NULL;
+    const size_t k = prefix ? strlen(prefix) : 0;
+    if (prefix && n && ((t->metaspace && *s == ' ') || (n >= k && !memcmp(s, prefix, k))))
+        prefix = NULL;
+    const int r = replace(prefix, t->metaspace, &s, &n, &b, e) || cut_up(t, 0, s, n, out, e) ? -1 : 0;
     buf_free(&b);
     return r;
+}
+
+/* ---- added tokens -------------------------------------------------------------------------- */
+
+/* The longest one that s begins with, or NULL. */
+static const struct added *added_at(const struct tokenizer *t, const char *s, size_t n, bool normalized)
+{
+    if (!(t->begins[(uint8_t)*s] & (normalized ? 2 : 1)))
+        return NULL;
+    for (size_t k = 0; k < t->addeds; k++) {
+        const struct added *a = &t->added[k];
+        if (a->normalized == normalized && a->n <= n && !memcmp(s, a->s, a->n))
+            return a;
+    }
+    return NULL;
+}
+
+/* The character that ends at s + n, *step bytes of it; n > 0. */
+static uint32_t last_char(const char *s, size_t n, size_t *step)
+{
+    size_t k = 1;
+    while (k < 4 && k < n && (uint8_t)s[n - k] >> 6 == 2)
+        k++;
+    const uint32_t c = utf8_at((const uint8_t *)s + n - k, (const uint8_t *)s + n, step);
+    if (*step == k)
+        return c;
+    *step = 1;
+    return 0x110000u + (uint8_t)s[n - 1];
+}
+
+/* Might a word go on with it? Of signs beyond ASCII that is not known here. */
+static bool in_word(uint32_t c)
+{
+    const enum unicode_class k = unicode_class(c);
+    return c == '_' || k == UNICODE_L || k == UNICODE_M || k == UNICODE_N || (c > 127 && !unicode_space(c));
+}
+
+static int check_single(const struct added *a, const char *s, size_t start, size_t end, size_t n, struct err *e)
+{
+    size_t step;
+    const uint32_t left = start ? last_char(s, start, &step) : ' ';
+    const uint32_t right = end < n ? utf8_at((const uint8_t *)s + end, (const uint8_t *)s + n, &step) : ' ';
+    if (!in_word(left) && !in_word(right))
+        return 0;
+    return err_set(e, ERR_INPUT, "the text has the added token '%.*s' beside U+%04X, and the tokenizer takes it only where no word goes on (single_word), "
+                   "which this program does not tell", (int)a->n, a->s, in_word(left) ? left : right);
+}
+
+/* Looks for added tokens: for those of the text as it is, and in what lies between them, once it is normalized, for the others. */
+static int pass(const struct tokenizer *t, const char *s, size_t n, bool normalized, bool first, struct ids *out, struct err *e);
+
+static int between(const struct tokenizer *t, const char *s, size_t n, bool normalized, bool first, struct ids *out, struct err *e)
+{
+    struct buf b = {0};
+    if (normalized || !n)
+        return n ? plain(t, s, n, first, out, e) : 0;
+    const int r = normalize(t, &s, &n, &b, e) || pass(t, s, n, true, first, out, e) ? -1 : 0;
+    buf_free(&b);
+    return r;
+}
+
+static int pass(const struct tokenizer *t, const char *s, size_t n, bool normalized, bool first, struct ids *out, struct err *e)
+{
+    size_t from = 0, step;
+    for (size_t i = 0; i < n;) {
+        const struct added *a = added_at(t, s + i, n - i, normalized);
+        if (!a) {
+            i++;
+            continue;
+        }
+        size_t start = i, end = i += a->n; /* white space that this one takes may hold the next one */
+        if (a->single_word && check_single(a, s, start, end, n, e))
+            return -1;
+        while (a->lstrip && start > from && unicode_space(last_char(s, start, &step)))
+            start -= step;
+        while (a->rstrip && end < n && unicode_space(utf8_at((const uint8_t *)s + end, (const uint8_t *)s + n, &step)))
+            end += step;
+        if ((start > from && between(t, s + from, start - from, normalized, first && !from, out, e)) || ids_add(out, a->id, e))
+            return -1;
+        from = end;
+    }
+    return from < n ? between(t, s + from, n - from, normalized, first && !from, out, e) : 0;
 }
 
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, uint32_t **ids, size_t *count, struct err *e)
 {
     struct ids out = {0};
-    bool begins[256] = {false};
-    size_t from = 0;
     int r = 0;
-    for (size_t k = 0; k < t->specials; k++)
-        begins[(uint8_t)*t->word[t->special[k]].s] = true;
-    for (size_t i = 0; !r && i < n; i++) {
-        if (!begins[(uint8_t)text[i]])
-            continue;
-        for (size_t k = 0; k < t->specials; k++) {
-            const struct word *w = &t->word[t->special[k]];
-            if (!w->n || w->n > n - i || memcmp(text + i, w->s, w->n))
-                continue;
-            r = plain(t, text + from, i - from, &out, e) || ids_add(&out, t->special[k], e) ? -1 : 0;
-            from = i + w->n;
-            i = from - 1;
-            break;
-        }
-    }
-    if (!r && t->kind == MODEL_BYTES)
-        for (; !r && from < n; from++)
-            r = ids_add(&out, (uint8_t)text[from], e);
-    r = r ? r : plain(t, text + from, n - from, &out, e);
+    for (size_t i = 0; !r && t->kind == MODEL_BYTES && i < n; i++)
+        r = ids_add(&out, (uint8_t)text[i], e);
+    if (t->kind != MODEL_BYTES)
+        r = pass(t, text, n, false, true, &out, e);
     if (r)
         free(out.id);
     *ids = r ? NULL : out.id;
@@ -241,7 +360,8 @@ void tokenizer_close(struct tokenizer *t)
     free(t->word);
     free(t->slot);
     free(t->merge);
-    free(t->special);
+    free(t->sorted);
+    free(t->added);
     arena_free(&t->mem);
     free(t);
 }
