@@ -176,6 +176,11 @@ int piece_best(const struct tokenizer *t, const char *s, size_t n, struct ids *o
         for (size_t k = 1; i + k <= n && lo < hi; k++) {
             const struct word *w = NULL;
             narrow(t, &lo, &hi, k - 1, (uint8_t)s[i + k - 1]);
+            if (hi - lo == 1) { /* it is this one or none */
+                k = t->sorted[lo]->n;
+                if (k > n - i || memcmp(t->sorted[lo]->s, s + i, k))
+                    break;
+            }
             while (lo < hi && t->sorted[lo]->n == k)
                 w = t->sorted[lo++];
             if (!w)

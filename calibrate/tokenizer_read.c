@@ -238,8 +238,8 @@ static int read_vocabulary(struct tokenizer *t, const json_t *model, struct err 
     return t->n ? 0 : err_set(e, ERR_INPUT, "tokenizer.json: its model has no vocabulary");
 }
 
-/* Added token i. */
-static int read_one_added(struct tokenizer *t, const json_t *o, size_t i, struct err *e)
+/* Added token i; the vocabulary of the model is there. */
+static int read_one_added(struct tokenizer *t, const json_t *vocabulary, const json_t *o, size_t i, struct err *e)
 {
     static const char *const flags[] = {"lstrip", "rstrip", "single_word", "normalized"};
     const json_t *id = json_object_get(o, "id"), *content = json_object_get(o, "content");
@@ -247,6 +247,13 @@ static int read_one_added(struct tokenizer *t, const json_t *o, size_t i, struct
     struct buf b = {0};
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= 1 << 24 || !json_is_string(content))
         return err_set(e, ERR_INPUT, "tokenizer.json: added token %zu has no id or no content", i);
+    const json_t *word = json_object_get(vocabulary, json_string_value(content)); /* of bytes, words are no longer spelled so */
+    uint32_t known = word ? (uint32_t)json_integer_value(word) : NO_ID;
+    if (json_is_array(vocabulary))
+        known = word_find(t, json_string_value(content), json_string_length(content));
+    if (known != NO_ID && known != json_integer_value(id))
+        return err_set(e, ERR_INPUT, "tokenizer.json: added token %zu, '%s', has id %u, and %u in the vocabulary", i, json_string_value(content),
+                       (unsigned)json_integer_value(id), known);
     for (size_t k = 0; k < 4; k++) {
         const json_t *flag = json_object_get(o, flags[k]);
         if (flag && !json_is_boolean(flag))
@@ -273,7 +280,7 @@ static int read_added(struct tokenizer *t, const json_t *root, struct err *e)
     if (list && !json_is_array(list) && !json_is_null(list))
         return err_set(e, ERR_INPUT, "tokenizer.json: added_tokens is no array");
     json_array_foreach(list, i, x)
-        if (read_one_added(t, x, i, e))
+        if (read_one_added(t, json_object_get(json_object_get(root, "model"), "vocab"), x, i, e))
             return -1;
     return 0;
 }
