@@ -30,7 +30,8 @@ static int ids(const char *tokenizer, const char *texts)
         if (tokenizer_encode(t, text + i, step, &id, &count, &e))
             return say(&e);
         fwrite(&(uint32_t){(uint32_t)count}, sizeof *id, 1, stdout);
-        fwrite(id, sizeof *id, count, stdout);
+        if (count)
+            fwrite(id, sizeof *id, count, stdout);
         free(id);
     }
     tokenizer_close(t);
