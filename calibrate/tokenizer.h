@@ -24,7 +24,7 @@ struct tokenizer;
 int tokenizer_open(struct tokenizer **t, const char *path, struct err *e) MUST_USE;
 void tokenizer_close(struct tokenizer *t);
 /* Ids of n bytes of UTF-8 into memory of their own (free()). Text that holds what its normalizer might change, and this one cannot, is
- * ERR_INPUT. */
+ * ERR_INPUT, and so is an added token with single_word where a word might go on beside it. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, uint32_t **ids, size_t *count, struct err *e) MUST_USE;
 /* The token that a text begins with, or UINT32_MAX. */
 uint32_t tokenizer_bos(const struct tokenizer *t);

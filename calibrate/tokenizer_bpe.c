@@ -60,7 +60,7 @@ static int offer(const struct tokenizer *t, const char *s, const struct symbol *
     struct chance c = {0, left, right, x[left].n + x[right].n, NO_ID};
     if (t->kind == MODEL_SCORES) {
         c.id = word_find(t, s + x[left].at, c.n);
-        c.order = c.id == NO_ID ? 0 : -(double)t->word[c.id].score;
+        c.order = c.id == NO_ID ? 0 : -t->word[c.id].score;
     } else if (x[left].id != NO_ID && x[right].id != NO_ID) {
         const struct merge *m = merge_find(t, x[left].id, x[right].id);
         c.id = m ? m->id : NO_ID;
@@ -69,8 +69,8 @@ static int offer(const struct tokenizer *t, const char *s, const struct symbol *
     return c.id == NO_ID ? 0 : push(h, c, e);
 }
 
-/* Bytes of a symbol that is no word: each one's token, or the unknown one. */
-static int spell(const struct tokenizer *t, const char *s, size_t n, struct ids *out, struct err *e)
+/* Bytes of a symbol that is no word: each one's token, or the unknown one; ids of the piece begin at `first`. */
+static int spell(const struct tokenizer *t, const char *s, size_t n, size_t first, struct ids *out, struct err *e)
 {
     bool all = true;
     for (size_t i = 0; i < n; i++)
@@ -82,7 +82,7 @@ static int spell(const struct tokenizer *t, const char *s, size_t n, struct ids 
         return 0;
     if (t->unknown == NO_ID)
         return err_set(e, ERR_INPUT, "the tokenizer has no token for '%.*s'", (int)n, s);
-    return out->n && out->id[out->n - 1] == t->unknown ? 0 : ids_add(out, t->unknown, e); /* several are one */
+    return t->fuse && out->n > first && out->id[out->n - 1] == t->unknown ? 0 : ids_add(out, t->unknown, e);
 }
 
 int piece_merge(const struct tokenizer *t, const char *s, size_t n, struct ids *out, struct err *e)
@@ -90,6 +90,7 @@ int piece_merge(const struct tokenizer *t, const char *s, size_t n, struct ids *
     const uint32_t whole = t->whole_first ? word_find(t, s, n) : NO_ID;
     struct heap h = {0};
     struct symbol *x;
+    const size_t first = out->n;
     uint32_t count = 0;
     int r = 0;
     if (whole != NO_ID)
@@ -122,7 +123,7 @@ int piece_merge(const struct tokenizer *t, const char *s, size_t n, struct ids *
         r = offer(t, s, x, left->before, &h, e) || offer(t, s, x, c.left, &h, e) ? -1 : 0;
     }
     for (uint32_t i = 0; !r && count && i != END; i = x[i].after)
-        r = x[i].id != NO_ID ? ids_add(out, x[i].id, e) : spell(t, s + x[i].at, x[i].n, out, e);
+        r = x[i].id != NO_ID ? ids_add(out, x[i].id, e) : spell(t, s + x[i].at, x[i].n, first, out, e);
     free(h.c);
     free(x);
     return r;
@@ -134,28 +135,62 @@ struct path {
     uint32_t id, from;
 };
 
+/* Of the sorted words [*lo, *hi), which have k bytes in common and are longer, those whose next byte is c. */
+static void narrow(const struct tokenizer *t, size_t *lo, size_t *hi, size_t k, uint8_t c)
+{
+    size_t from = *lo, to = *hi;
+    while (from < to) {
+        const size_t middle = from + (to - from) / 2;
+        if ((uint8_t)t->sorted[middle]->s[k] < c)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    *lo = from;
+    to = *hi;
+    while (from < to) {
+        const size_t middle = from + (to - from) / 2;
+        if ((uint8_t)t->sorted[middle]->s[k] <= c)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    *hi = from;
+}
+
 /* The cheapest way from the beginning to each character (tokenizers' unigram/model.rs, encode_optimized). */
 int piece_best(const struct tokenizer *t, const char *s, size_t n, struct ids *out, struct err *e)
 {
+    if (n > UINT32_MAX / 2)
+        return err_set(e, ERR_INPUT, "a piece of %zu bytes is too long", n);
     struct path *best = mem_alloc(n + 1, sizeof *best, e);
     uint32_t *back = best ? mem_alloc(n + 1, sizeof *back, e) : NULL;
+    const size_t first = out->n;
     int r = back ? 0 : -1;
     for (size_t i = 0; !r && i <= n; i++)
         best[i] = (struct path){i ? -INFINITY : 0, NO_ID, 0};
     for (size_t i = 0, step; !r && i < n; i += step) {
         (void)utf8_at((const uint8_t *)s + i, (const uint8_t *)s + n, &step);
         bool one = false;
-        uint64_t grown = 0;
-        for (size_t k = 1; k <= t->longest && i + k <= n; k++) {
-            const uint32_t id = word_longer(t, s + i, k, &grown);
-            if (id == NO_ID)
+        size_t lo = 0, hi = t->sorteds;
+        for (size_t k = 1; i + k <= n && lo < hi; k++) {
+            const struct word *w = NULL;
+            narrow(t, &lo, &hi, k - 1, (uint8_t)s[i + k - 1]);
+            if (hi - lo == 1) { /* it is this one or none */
+                k = t->sorted[lo]->n;
+                if (k > n - i || memcmp(t->sorted[lo]->s, s + i, k))
+                    break;
+            }
+            while (lo < hi && t->sorted[lo]->n == k)
+                w = t->sorted[lo++];
+            if (!w)
                 continue;
             one |= k == step;
-            const double score = best[i].score + (double)t->word[id].score;
+            const double score = best[i].score + w->score;
             if (score > best[i + k].score)
-                best[i + k] = (struct path){score, id, (uint32_t)i};
+                best[i + k] = (struct path){score, (uint32_t)(w - t->word), (uint32_t)i};
         }
-        const double unknown = best[i].score + (double)t->least - 10;
+        const double unknown = best[i].score + t->least - 10;
         if (!one && unknown > best[i + step].score)
             best[i + step] = (struct path){unknown, NO_ID, (uint32_t)i};
     }
@@ -164,7 +199,7 @@ int piece_best(const struct tokenizer *t, const char *s, size_t n, struct ids *o
         back[steps++] = (uint32_t)i;
     while (!r && steps) {
         const struct path *p = &best[back[--steps]];
-        r = p->id != NO_ID ? ids_add(out, p->id, e) : spell(t, s + p->from, back[steps] - p->from, out, e);
+        r = p->id != NO_ID ? ids_add(out, p->id, e) : spell(t, s + p->from, back[steps] - p->from, first, out, e);
     }
     free(back);
     free(best);

@@ -12,11 +12,15 @@ enum model_kind { MODEL_BYTES, MODEL_BPE, MODEL_SCORES /* SentencePiece's BPE: o
 struct word {
     const char *s;
     uint32_t n;
-    float score;
+    double score;
 };
-struct special {
-    const char *s;                   /* n bytes: not 0 */
+/* A token that is looked for before anything else. */
+struct added {
+    const char *s;                   /* as the normalizer makes it, where it is looked for after that */
     uint32_t n, id;
+    bool normalized;                 /* looked for after the normalizer, in what the others leave */
+    bool lstrip, rstrip;             /* takes the white space on that side */
+    bool single_word;                /* counts only where no word goes on beside it */
 };
 struct merge {
     uint64_t pair;                   /* left << 32 | right; UINT64_MAX: nothing */
@@ -27,7 +31,7 @@ struct cut {
     const struct pattern *pattern;   /* NULL: before each metaspace */
     bool matches_only;               /* what lies between is left out */
 };
-enum { CUTS = 8 };
+enum { CUTS = 8, LONGEST_PIECE = 4096 /* bytes of a piece of a unigram model */ };
 struct tokenizer {
     enum model_kind kind;
     struct word *word;               /* by id; s NULL: no such token */
@@ -40,29 +44,41 @@ struct tokenizer {
     bool byte_level;                 /* every byte is a token: words are bytes as they are */
     bool whole_first;                /* a piece that is a word is that word, whatever merges say */
     uint32_t unknown, bos;
-    float least;                     /* unigram: the least score */
-    bool must_be_nfc;
-    const char *before;              /* put before the text, or NULL */
-    bool before_once;                /* only where the text itself does not begin so */
-    bool spaces;                     /* " " becomes the metaspace */
+    bool fuse;                       /* unknown characters side by side are one token */
+    double least;                    /* unigram: the least score */
+    const struct word **sorted;      /* unigram: words by their bytes, the shorter first */
+    size_t sorteds;
+    bool must_be_nfc;                /* the normalizer */
+    const char *before;              /* it puts this before the text, or NULL */
+    bool spaces;                     /* it makes " " the metaspace */
+    const char *prefix;              /* the pre-tokenizer puts this before what does not begin so, or NULL */
+    bool prefix_first;               /* only where the whole text begins */
+    bool metaspace;                  /* it makes " " the metaspace */
     struct cut cut[CUTS];
     size_t cuts;
-    struct special *special;         /* tokens that are looked for before anything else, in the order of their bytes */
-    size_t specials, special_cap;
+    struct added *added;             /* those that are looked for first, then the normalized; each in the order of their bytes */
+    size_t addeds, addeds_plain, added_cap;
+    uint8_t begins[256];             /* bytes that they begin with: 1, or 2 where normalized */
     size_t longest;                  /* bytes of the longest word */
     struct arena mem;
 };
 
 /* s is copied. */
-int word_add(struct tokenizer *t, uint32_t id, const char *s, size_t n, float score, struct err *e) MUST_USE;
+int word_add(struct tokenizer *t, uint32_t id, const char *s, size_t n, double score, struct err *e) MUST_USE;
+/* Also where no word has that id. An empty one is none. */
+int added_add(struct tokenizer *t, struct added a, struct err *e) MUST_USE;
+void added_sort(struct tokenizer *t); /* after the last one of these */
 /* After the last one. */
 int words_index(struct tokenizer *t, struct err *e) MUST_USE;
+/* For piece_best(). */
+int words_sort(struct tokenizer *t, struct err *e) MUST_USE;
 uint32_t word_find(const struct tokenizer *t, const char *s, size_t n);
-/* The same for n = 1, 2, 3 ... one after the other, with what *grown is left with by the one before: no byte is read twice. */
-uint32_t word_longer(const struct tokenizer *t, const char *s, size_t n, uint64_t *grown);
 int merges_room(struct tokenizer *t, size_t n, struct err *e) MUST_USE;
 void merge_add(struct tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t id);
 const struct merge *merge_find(const struct tokenizer *t, uint32_t left, uint32_t right);
+
+/* What the normalizer makes of *s; b is the memory of what changes (buf_free()). */
+int normalize(const struct tokenizer *t, const char **s, size_t *n, struct buf *b, struct err *e) MUST_USE;
 
 int tokenizer_read(struct tokenizer *t, const char *path, struct err *e) MUST_USE;
 

@@ -43,14 +43,6 @@ static int add_cut(struct tokenizer *t, const char *pattern, bool matches_only, 
     return 0;
 }
 
-static int add_special(struct tokenizer *t, uint32_t id, struct err *e)
-{
-    if (mem_grow((void **)&t->special, &t->special_cap, t->specials + 1, sizeof *t->special, e))
-        return -1;
-    t->special[t->specials++].id = id; /* its bytes are known when all words are: words_index */
-    return 0;
-}
-
 /* ---- bytes as characters --------------------------------------------------------------------- */
 
 /* GPT-2's bytes_to_unicode, the other way: characters that stand for bytes. NO_ID: none. */
@@ -80,7 +72,7 @@ static bool as_bytes(const char *s, size_t n, char *to, size_t *bytes)
     return true;
 }
 
-static int add_word(struct tokenizer *t, uint32_t id, const char *s, size_t n, float score, bool plain, struct err *e)
+static int add_word(struct tokenizer *t, uint32_t id, const char *s, size_t n, double score, bool plain, struct err *e)
 {
     char *bytes = mem_alloc(n + 1, 1, e);
     size_t k;
@@ -135,21 +127,32 @@ static int unknown_part(const char *part, const json_t *o, struct err *e)
     return err_set(e, ERR_INPUT, "tokenizer.json: a %s of type '%s' is not known here", part, text_of(o, "type"));
 }
 
+/* The list of a Sequence, or NULL. */
+static const json_t *steps_of(const json_t *o, const char *key)
+{
+    const json_t *list = json_object_get(o, key);
+    return !strcmp(text_of(o, "type"), "Sequence") && json_is_array(list) ? list : NULL;
+}
+
 static int read_normalizer(struct tokenizer *t, const json_t *o, struct err *e)
 {
     const char *type = text_of(o, "type");
+    const json_t *steps = steps_of(o, "normalizers");
     size_t i;
     json_t *x;
     if (!json_is_object(o))
-        return 0;
-    if (!strcmp(type, "Sequence")) {
-        json_array_foreach(json_object_get(o, "normalizers"), i, x)
+        return err_set(e, ERR_INPUT, "tokenizer.json: a normalizer is no object");
+    if (steps) {
+        json_array_foreach(steps, i, x)
             if (read_normalizer(t, x, e))
                 return -1;
         return 0;
     }
-    if (!strcmp(type, "Prepend"))
+    if (!strcmp(type, "Prepend")) { /* what it puts there is left as it is */
+        if (t->before || strchr(text_of(o, "prepend"), ' '))
+            return err_set(e, ERR_INPUT, "tokenizer.json: a second Prepend, or one of spaces ('%s'), is not known here", text_of(o, "prepend"));
         return (t->before = arena_strdup(&t->mem, text_of(o, "prepend"), e)) ? 0 : -1;
+    }
     if (!strcmp(type, "Replace") && !strcmp(text_of(json_object_get(o, "pattern"), "String"), " ") && !strcmp(text_of(o, "content"), METASPACE)) {
         t->spaces = true;
         return 0;
@@ -165,36 +168,38 @@ static int read_metaspace(struct tokenizer *t, const json_t *o, struct err *e)
 {
     const char *scheme = text_of(o, "prepend_scheme");
     const json_t *split = json_object_get(o, "split"), *old = json_object_get(o, "add_prefix_space");
+    const bool never = !strcmp(scheme, "never") || (!*scheme && json_is_false(old)), always = !*scheme || !strcmp(scheme, "always");
     if (*text_of(o, "replacement") && strcmp(text_of(o, "replacement"), METASPACE))
         return unknown_part("replacement of a pre_tokenizer", o, e);
-    t->spaces = true;
-    if (!strcmp(scheme, "never") || (!*scheme && json_is_false(old)))
-        t->before = NULL;
-    else
-        t->before = METASPACE;
-    t->before_once = true; /* Metaspace looks whether the text begins so */
+    t->prefix_first = !strcmp(scheme, "first");
+    if (!never && !always && !t->prefix_first)
+        return err_set(e, ERR_INPUT, "tokenizer.json: prepend_scheme '%s' is not known here", scheme);
+    t->metaspace = true;
+    t->prefix = never ? NULL : METASPACE;
     return json_is_false(split) ? 0 : add_cut(t, NULL, false, e);
 }
 
 static int read_pre_tokenizer(struct tokenizer *t, const json_t *o, struct err *e)
 {
     const char *type = text_of(o, "type");
+    const json_t *steps = steps_of(o, "pretokenizers");
     size_t i;
     json_t *x;
     if (!json_is_object(o))
-        return 0;
-    if (!strcmp(type, "Sequence")) {
-        json_array_foreach(json_object_get(o, "pretokenizers"), i, x)
+        return err_set(e, ERR_INPUT, "tokenizer.json: a pre_tokenizer is no object");
+    if (steps) {
+        json_array_foreach(steps, i, x)
             if (read_pre_tokenizer(t, x, e))
                 return -1;
         return 0;
     }
+    /* What comes before each piece, and what pieces of bytes as characters would be, is not made. */
+    const bool prefixes = !strcmp(type, "Metaspace") || json_is_true(json_object_get(o, "add_prefix_space"));
+    if (t->byte_level || (prefixes && (t->cuts || t->metaspace)))
+        return err_set(e, ERR_INPUT, "tokenizer.json: a pre_tokenizer of type '%s' after another one is not known here", type);
     if (!strcmp(type, "ByteLevel")) {
         t->byte_level = true;
-        if (json_is_true(json_object_get(o, "add_prefix_space"))) {
-            t->before = " ";
-            t->before_once = true;
-        }
+        t->prefix = json_is_true(json_object_get(o, "add_prefix_space")) ? " " : t->prefix;
         return json_is_false(json_object_get(o, "use_regex")) ? 0 : add_cut(t, GPT2, false, e);
     }
     if (!strcmp(type, "Digits"))
@@ -233,26 +238,59 @@ static int read_vocabulary(struct tokenizer *t, const json_t *model, struct err 
             return err_set(e, ERR_INPUT, "tokenizer.json: piece %zu is no pair of a text and a score", i);
         if (!(fabs(json_number_value(score)) < 1e30))
             return err_set(e, ERR_INPUT, "tokenizer.json: piece %zu has the score %g", i, json_number_value(score));
-        if (add_word(t, (uint32_t)i, json_string_value(piece), json_string_length(piece), (float)json_number_value(score), true, e))
+        if (t->kind == MODEL_UNIGRAM && json_string_length(piece) > LONGEST_PIECE)
+            return err_set(e, ERR_INPUT, "tokenizer.json: piece %zu has %zu bytes, and more than %d are not known here", i, json_string_length(piece), LONGEST_PIECE);
+        if (add_word(t, (uint32_t)i, json_string_value(piece), json_string_length(piece), json_number_value(score), true, e))
             return -1;
-        t->least = json_number_value(score) < (double)t->least ? (float)json_number_value(score) : t->least;
+        t->least = !i || json_number_value(score) < t->least ? json_number_value(score) : t->least;
     }
     return t->n ? 0 : err_set(e, ERR_INPUT, "tokenizer.json: its model has no vocabulary");
 }
 
+/* Added token i; the vocabulary of the model is there. */
+static int read_one_added(struct tokenizer *t, const json_t *vocabulary, const json_t *o, size_t i, struct err *e)
+{
+    static const char *const flags[] = {"lstrip", "rstrip", "single_word", "normalized"};
+    const json_t *id = json_object_get(o, "id"), *content = json_object_get(o, "content");
+    bool set[4];
+    struct buf b = {0};
+    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= 1 << 24 || !json_is_string(content))
+        return err_set(e, ERR_INPUT, "tokenizer.json: added token %zu has no id or no content", i);
+    const json_t *word = json_object_get(vocabulary, json_string_value(content)); /* of bytes, words are no longer spelled so */
+    uint32_t known = word ? (uint32_t)json_integer_value(word) : NO_ID;
+    if (json_is_array(vocabulary))
+        known = word_find(t, json_string_value(content), json_string_length(content));
+    if (known != NO_ID && known != json_integer_value(id))
+        return err_set(e, ERR_INPUT, "tokenizer.json: added token %zu, '%s', has id %u, and %u in the vocabulary", i, json_string_value(content),
+                       (unsigned)json_integer_value(id), known);
+    for (size_t k = 0; k < 4; k++) {
+        const json_t *flag = json_object_get(o, flags[k]);
+        if (flag && !json_is_boolean(flag))
+            return err_set(e, ERR_INPUT, "tokenizer.json: %s of added token %zu is neither true nor false", flags[k], i);
+        set[k] = json_is_true(flag);
+    }
+    const char *s = json_string_value(content);
+    size_t n = json_string_length(content);
+    int r = set[3] ? normalize(t, &s, &n, &b, e) : 0;
+    if (r)
+        r = err_prefix(e, "tokenizer.json: added token %zu", i);
+    if (!r)
+        r = added_add(t, (struct added){.s = s, .n = (uint32_t)n, .id = (uint32_t)json_integer_value(id), .lstrip = set[0], .rstrip = set[1],
+                                        .single_word = set[2], .normalized = set[3]}, e);
+    buf_free(&b);
+    return r;
+}
+
 static int read_added(struct tokenizer *t, const json_t *root, struct err *e)
 {
+    const json_t *list = json_object_get(root, "added_tokens");
     size_t i;
     json_t *x;
-    json_array_foreach(json_object_get(root, "added_tokens"), i, x) {
-        const json_t *id = json_object_get(x, "id");
-        const json_t *text = json_object_get(x, "content");
-        const char *content = json_string_value(text);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= 1 << 24 || !content)
-            return err_set(e, ERR_INPUT, "tokenizer.json: added token %zu has no id or no content", i);
-        if (add_word(t, (uint32_t)json_integer_value(id), content, json_string_length(text), 0, false, e) || add_special(t, (uint32_t)json_integer_value(id), e))
+    if (list && !json_is_array(list) && !json_is_null(list))
+        return err_set(e, ERR_INPUT, "tokenizer.json: added_tokens is no array");
+    json_array_foreach(list, i, x)
+        if (read_one_added(t, json_object_get(json_object_get(root, "model"), "vocab"), x, i, e))
             return -1;
-    }
     return 0;
 }
 
@@ -275,24 +313,33 @@ static int read_merges(struct tokenizer *t, const json_t *model, struct err *e)
     return 0;
 }
 
+/* The id of an added token, or else of a word. */
+static uint32_t id_of(const struct tokenizer *t, const json_t *root, const char *s)
+{
+    size_t i;
+    json_t *x;
+    json_array_foreach(json_object_get(root, "added_tokens"), i, x)
+        if (!strcmp(text_of(x, "content"), s))
+            return (uint32_t)json_integer_value(json_object_get(x, "id"));
+    return word_find(t, s, strlen(s));
+}
+
 /* What a text begins with: the first special token of the template for one text. */
-static int read_bos(struct tokenizer *t, const json_t *o, struct err *e)
+static int read_bos(struct tokenizer *t, const json_t *root, const json_t *o, struct err *e)
 {
     size_t i;
     json_t *x;
     json_array_foreach(json_object_get(o, "processors"), i, x)
-        if (read_bos(t, x, e))
+        if (read_bos(t, root, x, e))
             return -1;
     if (strcmp(text_of(o, "type"), "TemplateProcessing"))
         return 0;
     const json_t *first = json_object_get(json_array_get(json_object_get(o, "single"), 0), "SpecialToken");
     const char *id = text_of(first, "id");
-    if (*id && (t->bos = word_find(t, id, strlen(id))) == NO_ID)
+    if (*id && (t->bos = id_of(t, root, id)) == NO_ID)
         return err_set(e, ERR_INPUT, "tokenizer.json: texts begin with '%s', which is no token", id);
     return 0;
 }
-
-enum { UNIGRAM_MOST = 1024 };      /* bytes of a piece: they are tried at each place of the text */
 
 static int read_json(struct tokenizer *t, const char *path, struct err *e)
 {
@@ -305,7 +352,10 @@ static int read_json(struct tokenizer *t, const char *path, struct err *e)
         return text ? err_set(e, ERR_INPUT, "%s: line %d: %s", path, je.line, je.text) : -1;
     const json_t *model = json_object_get(root, "model");
     const char *type = text_of(model, "type"), *unknown = text_of(model, "unk_token");
-    int r = read_normalizer(t, json_object_get(root, "normalizer"), e) || read_pre_tokenizer(t, json_object_get(root, "pre_tokenizer"), e) ? -1 : 0;
+    const json_t *normalizer = json_object_get(root, "normalizer"), *pieces = json_object_get(root, "pre_tokenizer");
+    int r = normalizer && !json_is_null(normalizer) && read_normalizer(t, normalizer, e) ? -1 : 0;
+    if (!r && pieces && !json_is_null(pieces))
+        r = read_pre_tokenizer(t, pieces, e);
     if (!r && strcmp(type, "BPE") && strcmp(type, "Unigram") && *type)
         r = unknown_part("model", model, e);
     static const char *const marks[] = {"continuing_subword_prefix", "end_of_word_suffix"};
@@ -314,15 +364,16 @@ static int read_json(struct tokenizer *t, const char *path, struct err *e)
             r = err_set(e, ERR_INPUT, "tokenizer.json: a model with %s '%s' is not known here", marks[i], text_of(model, marks[i]));
     t->kind = !strcmp(type, "Unigram") ? MODEL_UNIGRAM : MODEL_BPE;
     t->whole_first = json_is_true(json_object_get(model, "ignore_merges"));
-    r = r || read_vocabulary(t, model, e) || read_added(t, root, e) || words_index(t, e) || (t->kind == MODEL_BPE && read_merges(t, model, e)) ? -1 : 0;
-    if (!r && t->kind == MODEL_UNIGRAM && t->longest > UNIGRAM_MOST)
-        r = err_set(e, ERR_INPUT, "tokenizer.json: a piece has %zu bytes, and %d is the most", t->longest, UNIGRAM_MOST);
+    t->fuse = t->kind == MODEL_UNIGRAM || json_is_true(json_object_get(model, "fuse_unk"));
+    r = r || read_vocabulary(t, model, e) || words_index(t, e) || read_added(t, root, e) ? -1 : 0;
+    if (!r)
+        r = t->kind == MODEL_BPE ? read_merges(t, model, e) : words_sort(t, e);
     if (!r) {
         const json_t *id = json_object_get(model, "unk_id");
         t->unknown = *unknown ? word_find(t, unknown, strlen(unknown)) : json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < (json_int_t)t->n ? (uint32_t)json_integer_value(id) : NO_ID;
         if (t->byte_level || json_is_true(json_object_get(model, "byte_fallback")))
             find_bytes(t);
-        r = read_bos(t, json_object_get(root, "post_processor"), e);
+        r = read_bos(t, root, json_object_get(root, "post_processor"), e);
     }
     json_decref(root);
     return r ? err_prefix(e, "%s", path) : 0;
@@ -357,7 +408,7 @@ static int read_gguf_words(struct tokenizer *t, const struct model *m, struct er
             return err_set(e, ERR_INPUT, "%s: tokenizer.ggml.scores has no number for token %u", m->path, id);
         if (typed && !(gguf_array_next(&types, &at[2], &k) && gguf_as_i64(&k, &type)))
             return err_set(e, ERR_INPUT, "%s: tokenizer.ggml.token_type has no number for token %u", m->path, id);
-        if (add_word(t, id, text, n, (float)score, type == NORMAL, e) || ((type == CONTROL || type == USER) && add_special(t, id, e)))
+        if (add_word(t, id, text, n, score, type == NORMAL, e) || ((type == CONTROL || type == USER) && added_add(t, (struct added){.s = text, .n = (uint32_t)n, .id = id}, e)))
             return -1;
     }
     return words_index(t, e);
@@ -415,6 +466,7 @@ static int read_gguf(struct tokenizer *t, const struct model *m, struct err *e)
     if (bytes && k == sizeof pres / sizeof *pres)
         return err_set(e, ERR_INPUT, "%s: tokenizer.ggml.pre '%.*s' is not known here", m->path, (int)np, pre);
     t->kind = bytes ? MODEL_BPE : MODEL_SCORES;
+    t->fuse = true;
     t->byte_level = bytes;
     for (size_t i = 0; bytes && i < 5 && pres[k].pattern[i]; i++)
         if (add_cut(t, pres[k].pattern[i], false, e))
@@ -431,7 +483,7 @@ static int read_gguf(struct tokenizer *t, const struct model *m, struct err *e)
         || ((says ? yes : pieces) && read_id(t, m, "tokenizer.ggml.bos_token_id", &t->bos, e)) ? -1 : 0;
 }
 
-int tokenizer_read(struct tokenizer *t, const char *path, struct err *e)
+static int read_any(struct tokenizer *t, const char *path, struct err *e)
 {
     char json[4096];
     struct model m;
@@ -453,4 +505,12 @@ int tokenizer_read(struct tokenizer *t, const char *path, struct err *e)
         r = read_json(t, json, e);
     model_close(&m);
     return r;
+}
+
+int tokenizer_read(struct tokenizer *t, const char *path, struct err *e)
+{
+    if (read_any(t, path, e))
+        return -1;
+    added_sort(t);
+    return 0;
 }

@@ -188,6 +188,126 @@ Test(tokenizer, unigram_and_characters)
     tokenizer_close(t);
 }
 
+/* Ids of a, b and added tokens of every kind, as tokenizers 0.23.3 has them. */
+#define AB_MODEL "\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"vocab\":{\"?\":0,\"a\":1,\"b\":2,\" \":3,\"\342\226\201\":4,\"!\":5,\"[\":6,\"]\":7},\"merges\":[]}"
+Test(tokenizer, added_tokens_take_white_space_and_come_in_two_passes)
+{
+    static const char *const plain[][2] = {
+        {"a <l> b", "1, 8, 3, 2"},       /* lstrip */
+        {"a <r> b", "1, 3, 9, 2"},       /* rstrip */
+        {"a <x> b", "1, 10, 2"},          /* both */
+        {" <l>  <x>\n<l>", "8, 10, 11, 8"}, /* what one has taken is not there for the next one */
+        {"<r> \n b", "9, 11, 3, 2"},     /* "\n" is found in the white space that <r> takes */
+        {"<r>\343\200\200\302\240a\302\240\342\200\203<l>", "9, 1, 8"},
+        {"\302<l>", "0, 8"},
+        {"[b]a", "6, 12, 1"},             /* "b]" is not normalized and goes before "[b", which is */
+        {"[ba", "13, 1"},
+        {"a <w> b", "1, 3, 14, 3, 2"},
+        {"<w>", "14"},
+        {"[<w>]", "6, 14, 7"},
+    };
+    static const struct {
+        const char *text, *says;
+    } bad[] = {{"a<w>", "U+0061"}, {"<w>_", "U+005F"}, {"\344\270\255<w>", "U+4E2D"}, {"<w>\342\200\277", "U+203F"}};
+    struct err e;
+    struct tokenizer *t = made("{\"added_tokens\":[{\"id\":8,\"content\":\"<l>\",\"lstrip\":true},{\"id\":9,\"content\":\"<r>\",\"rstrip\":true},"
+                               "{\"id\":10,\"content\":\"<x>\",\"lstrip\":true,\"rstrip\":true},{\"id\":11,\"content\":\"\\n\"},{\"id\":12,\"content\":\"b]\","
+                               "\"normalized\":false},{\"id\":13,\"content\":\"[b\",\"normalized\":true},{\"id\":14,\"content\":\"<w>\","
+                               "\"single_word\":true}]," AB_MODEL "}", &e);
+    uint32_t *id;
+    size_t n;
+    cr_assert(t, "%s", e.msg);
+    cr_assert_eq(tokenizer_size(t), 15);
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        check_ids(t, plain[i][0], plain[i][1]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        cr_assert_eq(tokenizer_encode(t, bad[i].text, strlen(bad[i].text), &id, &n, &e), -1, "%s", bad[i].text);
+        cr_assert(e.kind == ERR_INPUT && strstr(e.msg, "'<w>' beside") && strstr(e.msg, bad[i].says), "%s", e.msg);
+    }
+    tokenizer_close(t);
+}
+
+/* A token that is normalized is looked for as the normalizer makes it, behind what that puts before a text. */
+Test(tokenizer, normalized_tokens_are_those_of_the_normalizer)
+{
+    struct err e;
+    struct tokenizer *t = made("{\"added_tokens\":[{\"id\":2,\"content\":\"b\",\"normalized\":true},{\"id\":8,\"content\":\"b b\",\"normalized\":true},"
+                               "{\"id\":7,\"content\":\"]\"}],\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":"
+                               "\"\342\226\201\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\342\226\201\"}]}," AB_MODEL "}", &e);
+    cr_assert(t, "%s", e.msg);
+    check_ids(t, "bab", "2, 1, 2");
+    check_ids(t, "a b b b", "4, 1, 8, 2");
+    check_ids(t, "a]b]ab", "4, 1, 7, 2, 7, 4, 1, 2");
+    tokenizer_close(t);
+    t = made("{\"added_tokens\":[{\"id\":2,\"content\":\"b\"},{\"id\":8,\"content\":\"e\314\201\",\"normalized\":true}],\"normalizer\":"
+             "{\"type\":\"NFC\"}," AB_MODEL "}", &e);
+    cr_assert_null(t);
+    cr_assert(e.kind == ERR_INPUT && strstr(e.msg, "added token 1: ") && strstr(e.msg, "U+0301"), "%s", e.msg);
+}
+
+Test(tokenizer, what_comes_before_a_text_and_what_is_unknown_in_it)
+{
+    static const struct {
+        const char *scheme, *ids[3];
+    } want[] = {{"always", {"4, 1, 10, 4, 2", "4, 1, 10, 4, 2", "10, 4, 1"}},
+                {"first", {"4, 1, 10, 2", "4, 1, 10, 4, 2", "10, 1"}},
+                {"never", {"1, 10, 2", "4, 1, 10, 4, 2", "10, 1"}}};
+    struct err e;
+    for (int i = 0; i < 3; i++) {
+        char json[1024];
+        snprintf(json, sizeof json, "{\"added_tokens\":[{\"id\":10,\"content\":\"<s>\"}],\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":"
+                 "\"\342\226\201\",\"prepend_scheme\":\"%s\"}," AB_MODEL "}", want[i].scheme);
+        struct tokenizer *t = made(json, &e);
+        cr_assert(t, "%s", e.msg);
+        check_ids(t, "a<s>b", want[i].ids[0]);
+        check_ids(t, " a<s> b", want[i].ids[1]);
+        check_ids(t, "<s>a", want[i].ids[2]);
+        tokenizer_close(t);
+    }
+    struct tokenizer *t = made("{" AB_MODEL "}", &e);
+    cr_assert(t, "%s", e.msg);
+    check_ids(t, "xya", "0, 0, 1"); /* fuse_unk is false where it is not said */
+    tokenizer_close(t);
+    t = made("{\"pre_tokenizer\":{\"type\":\"Digits\"},\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"fuse_unk\":true,\"vocab\":{\"?\":0}}}", &e);
+    cr_assert(t, "%s", e.msg);
+    check_ids(t, "xy12", "0, 0"); /* one of each piece */
+    tokenizer_close(t);
+}
+
+/* Pieces of the longest length, and texts that nearly have them everywhere, cost little. */
+Test(tokenizer, long_pieces_of_a_unigram_model, .timeout = 20)
+{
+    enum { LONGEST = 4096, TEXT = 400000 };
+    struct err e;
+    char *json = malloc(2 * LONGEST + 400), *line = malloc(TEXT + 1);
+    for (size_t n = LONGEST; n <= LONGEST + 1; n++) {
+        size_t k = (size_t)sprintf(json, "{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"?\",-9.0],[\"a\",-1.0],[\"");
+        memset(json + k, 'a', n);
+        strcpy(json + k + n, "\",-2.0],[\"aa\",-5.0],[\"aa\",-1.5]]}}");
+        struct tokenizer *t = made(json, &e);
+        if (n > LONGEST) {
+            cr_assert_null(t);
+            cr_assert(e.kind == ERR_INPUT && strstr(e.msg, "piece 2 has 4097 bytes"), "%s", e.msg);
+            break;
+        }
+        uint32_t *id;
+        size_t count;
+        cr_assert(t, "%s", e.msg);
+        check_ids(t, "aaaba", "1, 4, 0, 1"); /* of equal pieces the last one counts; of equal ways the first one found */
+        memset(line, 'a', TEXT);
+        line[TEXT - 1] = 'b';
+        cr_assert_eq(tokenizer_encode(t, line, TEXT, &id, &count, &e), 0, "%s", e.msg);
+        size_t long_ones = 0;
+        for (size_t i = 0; i < count; i++)
+            long_ones += id[i] == 2;
+        cr_assert_eq(long_ones, (TEXT - 1) / LONGEST);
+        free(id);
+        tokenizer_close(t);
+    }
+    free(line);
+    free(json);
+}
+
 /* Many merges in one long piece, against merging the first pair of the lowest rank over and over. */
 Test(tokenizer, merges_in_order_of_rank)
 {
@@ -273,7 +393,24 @@ Test(tokenizer, what_is_refused)
         {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",-1e300]]}}", "piece 0 has the score -1e+300"},
         {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}}]},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "begin with '<s>'"},
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a{-1}\"},\"behavior\":\"Isolated\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "'{-1}'"},
-        {"{\"added_tokens\":[{\"id\":\"x\"}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "added token 0"}};
+        {"{\"added_tokens\":[{\"id\":\"x\"}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "added token 0"},
+        {"{\"added_tokens\":[{\"id\":1,\"content\":\"b\"}]," AB_MODEL "}", "'b', has id 1, and 2 in the vocabulary"},
+        {"{\"added_tokens\":[{\"id\":1,\"content\":\"b\"}],\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"b\",-1.0]]}}", "'b', has id 1, and 0 in the vocabulary"},
+        {"{\"added_tokens\":{}," AB_MODEL "}", "added_tokens is no array"},
+        {"{\"added_tokens\":[{\"id\":1,\"content\":\"c\",\"lstrip\":\"yes\"}]," AB_MODEL "}", "lstrip of added token 0"},
+        {"{\"normalizer\":\"NFC\"," AB_MODEL "}", "normalizer is no object"},
+        {"{\"normalizer\":false," AB_MODEL "}", "normalizer is no object"},
+        {"{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[null]}," AB_MODEL "}", "normalizer is no object"},
+        {"{\"normalizer\":{\"type\":\"Sequence\"}," AB_MODEL "}", "'Sequence'"},
+        {"{\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\" \"}," AB_MODEL "}", "Prepend"},
+        {"{\"pre_tokenizer\":[{\"type\":\"ByteLevel\"}]," AB_MODEL "}", "pre_tokenizer is no object"},
+        {"{\"pre_tokenizer\":0," AB_MODEL "}", "pre_tokenizer is no object"},
+        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":{}}," AB_MODEL "}", "'Sequence'"},
+        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"last\"}," AB_MODEL "}", "prepend_scheme 'last'"},
+        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":\"Digits\"}]}," AB_MODEL "}", "'Digits' after another"},
+        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"},{\"type\":\"Metaspace\"}]}," AB_MODEL "}", "'Metaspace' after another"},
+        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"},{\"type\":\"ByteLevel\",\"add_prefix_space\":true}]}," AB_MODEL "}",
+         "'ByteLevel' after another"}};
     struct err e;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         cr_assert_null(made(bad[i].json, &e), "%zu", i);

@@ -13,6 +13,7 @@ import torch
 from common import (
     SAMPLE,
     SCHEMES,
+    PAIRS,
     check,
     config,
     counts,
@@ -44,14 +45,33 @@ with open(os.path.join(SAMPLE, "excerpt.txt"), "rb") as excerpt:
 
 # ---- what a pair is tested with ------------------------------------------------------
 
+# Where a scheme has a place in routed experts only, all others are INT8, and two codes of 4 bits lie so in a byte.
+INT4 = torch.tensor(PAIRS["int4"], dtype=torch.float32)
+
+
+def columns(low, high):
+    return torch.stack((low, high), -1).reshape(low.shape[0], -1)
+
+
+EXPERTS_ONLY = {
+    "mlu-smoothquant": lambda low, high: columns(INT4[low], INT4[high]),
+    "slimquant-w4a8": lambda low, high: columns(INT4[high], INT4[low]) * 16,  # the upper half of an INT8
+    "ascend-v1": lambda low, high: torch.stack((INT4[low], INT4[high]), 1).reshape(-1, low.shape[1]),  # rows
+}
+
 
 class Case:
-    """One model in one scheme and convention: the directory, and what octavo dequantize makes of it."""
+    """One model in one scheme and convention: the directory, and what octavo dequantize makes of it. experts: only
+    they are in this scheme."""
 
-    def __init__(self, model, source, scheme, convention, *options):
-        self.scheme, self.convention, self.model = scheme, convention, model
+    def __init__(self, model, source, scheme, convention, *options, experts=False):
+        self.scheme, self.convention, self.model, self.experts = scheme, convention, model, experts
         self.name = f"{scheme} in {convention}, {model}"
         self.folder = path("pairs", f"{scheme}.{convention}.{model}")
+        if experts:
+            with open(path("pairs", "experts.rules"), "w", encoding="utf-8") as f:
+                f.write(f"*.mlp.experts.* = {scheme}\n")
+            scheme, options = "int8-channel", ("--rules", path("pairs", "experts.rules"))
         octavo(
             "quantize", source, "--scheme", scheme, "--convention", convention, "-o", self.folder, *options
         )
@@ -71,7 +91,18 @@ class Case:
                     found[n] = n + end
             if n.endswith(".weight") and n.removesuffix("weight") + "scale" in t:
                 found[n] = n.removesuffix("weight") + "scale"
+            if n.endswith(".qweight"):
+                found[n] = n.removesuffix("qweight") + "per_channel_scale"
         return t, found
+
+    def four(self, name):
+        return self.experts and ".mlp.experts." in name
+
+    def values(self, name, codes):
+        if self.four(name):
+            both = codes.view(torch.uint8).to(torch.long)
+            return EXPERTS_ONLY[self.convention](both & 15, both >> 4)
+        return elements("int8-channel" if self.experts else self.scheme, codes)
 
 
 def load(folder, dtype, **more):
@@ -223,15 +254,16 @@ def formula(case):
         want, parts = read(case.plain(kind)), set()
         got = {}
         for n, s in found.items():
-            parts |= {s, n + "_offset", n + "_scale_2", n + "_zero_point"}
-            value, scale = elements(case.scheme, tensors[n]), tensors[s]
+            stem = n.removesuffix("weight").removesuffix("q")
+            parts |= {n, s, n + "_offset", n + "_scale_2", n + "_zero_point", stem + "smooth", stem + "scale_bias"}
+            value, scale = case.values(n, tensors[n]), tensors[s]
             if n + "_offset" in tensors:
                 value = value - tensors[n + "_offset"]
             scale = spread(case.scheme, scale, value.shape)
             if n + "_scale_2" in tensors:
                 scale = scale * tensors[n + "_scale_2"]
-            got[n] = (value * scale).to(dtype)
-        got |= {n: t.to(want[n].dtype) for n, t in tensors.items() if n not in parts and n not in got}
+            got[stem + "weight"] = (value * scale).to(dtype)
+        got |= {n: t.to(want[n].dtype) for n, t in tensors.items() if n not in parts}
         check(f"{case.name}: codes times scales, {kind}: weights", differences(got, want))
 
 
@@ -247,8 +279,13 @@ ASCEND = {
         {"weight": torch.int8, "weight_scale": torch.float32, "weight_offset": torch.float32},
         lambda k: 1,
     ),
-    "WFP8AFP8_DYNAMIC": (
-        {"weight": torch.float8_e4m3fn, "weight_scale": torch.float32, "weight_offset": torch.float32},
+    "W4A8_DYNAMIC": (
+        {
+            "weight": torch.int8,
+            "weight_scale": torch.float32,
+            "weight_offset": torch.float32,
+            "scale_bias": torch.float32,
+        },
         lambda k: 1,
     ),
     "W4A8_MXFP": ({"weight": torch.uint8, "weight_scale": torch.uint8}, lambda k: k // 32),
@@ -261,19 +298,29 @@ def ascend_description(case):
     with open(os.path.join(case.folder, "quant_model_description.json"), encoding="utf-8") as f:
         said = json.load(f)
     tensors, found = case.scales()
-    kind = said["model_quant_type"]
-    parts, columns = ASCEND[kind]
+    strongest = said["model_quant_type"]
     wrong, want = [], {n: "FLOAT" for n in tensors}
     for n in found:
+        kind = "W8A8_DYNAMIC" if case.experts and not case.four(n) else strongest
+        parts, groups = ASCEND[kind]
+        value = case.values(n, tensors[n])
+        ranks = 16 if "down_proj" in n else 1  # that may share the columns of this one
         for part, dtype in parts.items():
             name = n.removesuffix("weight") + part
             want[name] = kind
-            rows, k = elements(case.scheme, tensors[n]).shape
-            shape = list(tensors[n].shape) if part == "weight" else [rows, columns(k)]
+            rows, k = value.shape
+            shape = [rows, ranks if part == "scale_bias" else groups(k)]
+            shape = list(tensors[n].shape) if part == "weight" else shape
             if name not in tensors or tensors[name].dtype != dtype or list(tensors[name].shape) != shape:
                 wrong.append(f"{name} is not {dtype} {shape}")
+        if "scale_bias" in parts:
+            sums = 8 * value.reshape(rows, ranks, -1).sum(-1) * tensors[n + "_scale"]
+            if not torch.equal(sums, tensors[n.removesuffix("weight") + "scale_bias"]):
+                wrong.append(f"scale_bias of {n} is not 8 times the sum of its weights")
     wrong += [f"{n} is '{said.get(n)}', not '{want.get(n)}'" for n in sorted(want) if said.get(n) != want[n]]
-    if said["group_size"] != (32 if "MX" in kind else 0):
+    if case.experts and strongest != "W4A8_DYNAMIC":
+        wrong.append(f"model_quant_type is {strongest}")
+    if said["group_size"] != (32 if "MX" in strongest else 0):
         wrong.append(f"group_size is {said['group_size']}")
     if "quantization_config" in config(case.folder):
         wrong.append("config.json has a quantization_config, which servers would believe instead")
@@ -358,11 +405,81 @@ def quark_config(case):
     check(f"{case.name}: quantization_config", wrong)
 
 
+def row_scales(case, shape):
+    """Every scale is F32, one of a row, in this shape."""
+    tensors, found = case.scales()
+    return [
+        f"{s} is {tensors[s].dtype} {list(tensors[s].shape)}"
+        for n, s in found.items()
+        if tensors[s].dtype != torch.float32 or list(tensors[s].shape) != shape(len(case.values(n, tensors[n])))
+    ]
+
+
+def said_in(what, has, want):
+    return [f"{k} of {what} is {has.get(k)!r}, not {v!r}" for k, v in want.items() if has.get(k) != v]
+
+
+def mlu_fp8_config(case):
+    """quantization_config as Cambricon's vllm-mlu reads it."""
+    q = config(case.folder)["quantization_config"]
+    want = {"quant_method": "fp8", "activation_scheme": "dynamic"}
+    want |= {"weight_quant_method": "per_channel", "activation_quant_method": "per_token"}
+    wrong = said_in("quantization_config", q, want) + kept(case, q["ignored_layers"])
+    check(f"{case.name}: quantization_config", wrong + row_scales(case, lambda rows: [rows]))
+
+
+def mlu_smoothquant_file(case):
+    """quantize_config.json as vllm-mlu reads it, and inputs that nothing smoothed."""
+    with open(os.path.join(case.folder, "quantize_config.json"), encoding="utf-8") as f:
+        said = json.load(f)
+    want = {"quant_mode": "SmoothQuant", "input_quant_method": "per_token", "group_size": 1}
+    want |= {"weight_precision": "int8", "activation_precision": "int8", "expert_activation_precision": "int8"}
+    want["expert_weight_precision"] = "int4" if case.experts else "int8"
+    wrong = said_in("quantize_config.json", said, want) + row_scales(case, lambda rows: [rows])
+    tensors, found = case.scales()
+    for n in found:
+        ones = torch.ones(case.values(n, tensors[n]).shape[1])
+        smooth = n.removesuffix("qweight") + "smooth"
+        if smooth not in tensors or not torch.equal(tensors[smooth], ones):
+            wrong.append(f"{smooth} is not {len(ones)} ones")
+    check(f"{case.name}: quantize_config.json", wrong)
+
+
+def slimquant_config(case):
+    """quantization_config as Hygon's SGLang reads it, which is by the name of the method."""
+    q = config(case.folder)["quantization_config"]
+    wrong = said_in("quantization_config", q, {"quant_method": "slimquant_w4a8", "activation_scheme": "dynamic"})
+    wrong += kept(case, q["modules_to_not_convert"]) + row_scales(case, lambda rows: [rows, 1])
+    check(f"{case.name}: quantization_config", wrong)
+
+
+# data_type and quant_type of each scheme.
+TIM_VX = {
+    "int8-channel": ("INT8", "SYMMETRIC_PER_CHANNEL"),
+    "fp8-channel": ("FLOAT8_E4M3", "SYMMETRIC_PER_CHANNEL"),
+}
+
+
+def tim_vx_file(case):
+    """tim_vx_quant.json: a TensorSpec for every tensor of codes, and for no other."""
+    with open(os.path.join(case.folder, "tim_vx_quant.json"), encoding="utf-8") as f:
+        said = json.load(f)
+    tensors, found = case.scales()
+    wrong = [f"{n} is on one side only" for n in sorted(said["tensors"].keys() ^ found.keys())]
+    data, quant = TIM_VX[case.scheme]
+    for n in said["tensors"].keys() & found.keys():
+        want = {"data_type": data, "quant_type": quant, "shape": list(tensors[n].shape)[::-1], "scales": found[n]}
+        wrong += said_in(n, said["tensors"][n], want | {"channel_dim": 1})
+    wrong += row_scales(case, lambda rows: [rows, 1])
+    check(f"{case.name}: tim_vx_quant.json", wrong)
+
+
 # ---- pairs ---------------------------------------------------------------------------
 
 # Which client opens which model.  "sample" has 464 columns and rows, which 128 does not divide; "even" is the
 # same function without partial blocks; the other two have experts.
 ALL = "even", "sample", "qwen3-moe", "deepseek-v3"
+DENSE = "even", "sample"
 WHOLE = "even", "qwen3-moe", "deepseek-v3"  # transformers on a CPU misreads partial blocks: see README.md
 CLIENTS = {
     "deepseek": {transformers_fp8: WHOLE, fp8_converter: ALL, transformers_fp8_modules: ("even", "sample")},
@@ -376,24 +493,31 @@ CLIENTS = {
     "octavo": {formula: ALL},
     "modelopt": {formula: ALL, modelopt_files: ALL},
     "quark": {formula: ALL, quark_config: ALL},
+    "mlu-fp8": {formula: ALL, mlu_fp8_config: ALL},
+    "mlu-smoothquant": {formula: ALL, mlu_smoothquant_file: ALL},
+    "slimquant-w4a8": {formula: ALL, slimquant_config: ALL},
+    "tim-vx": {formula: ALL, tim_vx_file: ALL},
 }
 # Where a convention has schemes that its clients above do not know: those of other servers.
 SPECIAL = {
     ("deepseek", "mxfp8"): {formula: ALL},  # quant_method mxfp8, of SGLang
     ("deepseek", "fp8-tensor"): {formula: ALL},  # quant_method fp8 without blocks, of vLLM
     ("deepseek-v4", "mxfp4"): {formula: ALL},
+    ("slimquant-w4a8", "int8-channel"): {formula: DENSE, slimquant_config: DENSE},  # its experts have 4 bits
 }
 
 
 def pairs():
-    """(scheme, convention) that the program takes: exit 2 means that there is no place."""
+    """(scheme, convention, whether in experts only) that the program takes: exit 2 means that there is no place."""
     for scheme in names("--scheme"):
         for convention in names("--convention"):
             if convention == "gguf":
                 continue  # a container of its own: gguf_read.py
             status, _, err = run("quantize", SAMPLE, "--scheme", scheme, "--convention", convention, "-n")
             if status == 0:
-                yield scheme, convention
+                yield scheme, convention, False
+            elif status == 2 and "expert" in err and convention in EXPERTS_ONLY:
+                yield scheme, convention, True
             elif status != 2 or "no place" not in err:
                 check(f"{scheme} in {convention}", f"exit {status}: {err.strip()}")
 
@@ -401,7 +525,7 @@ def pairs():
 def main():
     models = {"even": even_sample(), "sample": SAMPLE, **expert_models()}
     tried = 0
-    for scheme, convention in pairs():
+    for scheme, convention, experts in pairs():
         tried += 1
         name = f"{scheme} in {convention}"
         if convention == "compressed-tensors" and scheme not in SCHEMES:
@@ -415,11 +539,14 @@ def main():
         if SCHEMES[scheme] is None:
             skip(name)
             continue
+        clients = SPECIAL.get((convention, scheme), CLIENTS[convention])
         for model, source in models.items():
+            if (experts and model in DENSE) or not any(model in whose for whose in clients.values()):
+                continue
             failed = counts["not ok"]
             with story(f"{name}, {model}"):
-                case = Case(model, source, scheme, convention)
-                for client, whose in SPECIAL.get((convention, scheme), CLIENTS[convention]).items():
+                case = Case(model, source, scheme, convention, experts=experts)
+                for client, whose in clients.items():
                     if model in whose:
                         with story(f"{name}, {model}: {client.__name__}"):
                             client(case)
