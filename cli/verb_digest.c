@@ -1,5 +1,5 @@
 /* octavo digest: one number for the contents of a model. */
-#include "cli/opt.h"
+#include "cli/manifest.h"
 #include "cli/out.h"
 #include "cli/verbs.h"
 
@@ -54,10 +54,13 @@ int verb_digest(int argc, char **argv, struct err *e)
     struct common c;
     const char *const *in = (const char *const *)argv;
     size_t n;
-    bool tensors = false;
+    bool tensors = false, manifest = false;
+    const char *source = NULL;
     common_init(&c);
     const struct opt opt[] = {
         {OPT_FLAG, 0, "tensors", NULL, "also a line per tensor: SHA-256 of its bytes, name, type, shape", &tensors},
+        {OPT_FLAG, 0, "manifest", NULL, "a manifest instead, which verify --manifest checks", &manifest},
+        {OPT_STRING, 0, "source", "MODEL", "what the model was made of: its digest goes into the manifest", &source},
         OPTS_NAMES(&c),
         {OPT_THREADS, 'T', "threads", "N", "threads; 0 means one per processor (default)", &c.threads},
         {OPT_FLAG, 0, "json", NULL, "one JSON object per line", &c.json}, {0}};
@@ -66,6 +69,12 @@ int verb_digest(int argc, char **argv, struct err *e)
     int r = opt_parse(&u, argc, argv, &n, e);
     if (r)
         return r > 0 ? 0 : -1;
+    if (manifest && n != 1)
+        return err_set(e, ERR_USAGE, "--manifest is of one model");
+    if (source && !manifest)
+        return err_set(e, ERR_USAGE, "--source goes with --manifest");
+    if (manifest)
+        return manifest_print(in[0], source, &c, e);
     for (size_t i = 0; i < n; i++)
         if (digest_one(in[i], &c, tensors, e))
             return -1;

@@ -1,6 +1,8 @@
 /* octavo verify: how far is B from A? Thresholds turn the answer into yes or no. */
 #include "cli/html.h"
 #include "cli/job.h"
+#include "cli/limits.h"
+#include "cli/manifest.h"
 #include "cli/verbs.h"
 #include "cli/verify_look.h"
 #include "cli/verify_more.h"
@@ -14,38 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct limits {
-    double max_rel, max_mse, max_abs, min_sqnr, min_cosine, max_saturated;
-};
-
-/* A threshold: the figure it looks at, and on which side it must stay. */
-static const struct { const char *name; size_t at; bool least; double (*figure)(const struct error_sums *); } checks[] = {
-    {"max-rel", offsetof(struct limits, max_rel), false, error_rel},
-    {"max-mse", offsetof(struct limits, max_mse), false, error_mse},
-    {"min-sqnr", offsetof(struct limits, min_sqnr), true, error_sqnr},
-    {"min-cosine", offsetof(struct limits, min_cosine), true, error_cosine},
-    {"max-abs", offsetof(struct limits, max_abs), false, NULL},
-    {"max-saturated", offsetof(struct limits, max_saturated), false, NULL},
-};
-
-static double figure(size_t i, const struct error_sums *s)
-{
-    return checks[i].figure ? checks[i].figure(s) : strcmp(checks[i].name, "max-abs") ? (double)s->saturated : (double)s->k.max;
-}
-
 static bool exact(const struct tensor_error *t) { return t->sums.k.equal == t->sums.n; }
-
-/* The first check that tensor t fails, or -1. */
-static int broken(const struct tensor_error *t, const struct limits *l)
-{
-    for (size_t i = 0; !t->bytes && i < sizeof checks / sizeof *checks; i++) {
-        double limit = *(const double *)((const char *)l + checks[i].at), x = figure(i, &t->sums);
-        /* Written so that NaN fails. */
-        if (!isnan(limit) && !(checks[i].least ? x >= limit : x <= limit))
-            return (int)i;
-    }
-    return t->bytes && !exact(t) ? (int)(sizeof checks / sizeof *checks) : -1;
-}
 
 static void number(double x)
 {
@@ -96,7 +67,8 @@ static void print_json(const struct error_report *r, const struct error_sums *al
         }
         if (t->look)
             look_json(t);
-        printf(",\"ok\":%s}", broken(t, l) < 0 ? "true" : "false");
+        char why[128];
+        printf(",\"ok\":%s}", limits_keep(l, t, why, sizeof why) ? "true" : "false");
     }
     printf("\n],\"only_a\":[");
     for (size_t i = 0; i < r->nonly_a; i++) {
@@ -152,7 +124,7 @@ static void only(const char *where, const char *name)
     putchar('\n');
 }
 
-static int print_table(const struct error_report *r, const struct error_sums *all, bool every, struct err *e)
+static int print_table(const struct error_report *r, const struct error_sums *all, bool every, uint64_t most, struct err *e)
 {
     const struct tensor_error **t = mem_alloc(r->n, sizeof *t, e);
     size_t inexact = 0, shown;
@@ -164,7 +136,7 @@ static int print_table(const struct error_report *r, const struct error_sums *al
         inexact += !exact(t[i]);
     }
     qsort(t, r->n, sizeof *t, worst_first);
-    shown = every ? r->n : min_u64(inexact, 10);
+    shown = every ? r->n : min_u64(inexact, most);
     for (size_t i = 0; i < shown; i++)
         width = (int)strlen(t[i]->name) > width ? (int)strlen(t[i]->name) : width;
     printf("%-*s  %-18s %8s %10s %10s %10s %11s %8s %6s %6s  %s\n", width, "tensor", "scheme", "SQNR dB", "rel", "MSE",
@@ -191,7 +163,7 @@ static int print_table(const struct error_report *r, const struct error_sums *al
     print_line("all", width, "", all);
     putchar('\n');
     printf("\n%zu tensors compared: %zu equal, %zu not%s\n", r->n, r->n - inexact, inexact,
-           inexact > shown ? " (the ten worst are shown; -v shows all)" : "");
+           inexact > shown ? " (the worst are shown; -v shows all)" : "");
     for (size_t i = 0; i < r->nonly_a; i++)
         only("reference", r->only_a[i]);
     for (size_t i = 0; i < r->nonly_b; i++)
@@ -214,22 +186,31 @@ static void print_flush(const struct error_report *r)
            with.n, with.n ? 100.0 * (double)with.subnormal / (double)with.n : 0, error_sqnr(&with), error_sqnr(&without));
 }
 
-static int judge(const struct error_report *r, const struct limits *l, bool require_exact, struct err *e)
+/* All that is beyond its limits, a line each where `say`; the sentence is of the first and says how many more there are. */
+static int judge(const struct error_report *r, const struct limits *l, bool say, struct err *e)
 {
+    char why[128], first[128];
+    const char *name = NULL;
+    size_t n = 0;
     if (r->nonly_a)
         return err_set(e, ERR_NO, "%zu tensor%s of the reference %s missing, the first is '%s'", r->nonly_a,
                        r->nonly_a == 1 ? "" : "s", r->nonly_a == 1 ? "is" : "are", r->only_a[0]);
     for (size_t i = 0; i < r->n; i++) {
-        const struct tensor_error *t = &r->t[i];
-        int k = broken(t, l);
-        if (k == (int)(sizeof checks / sizeof *checks))
-            return err_set(e, ERR_NO, "tensor '%s': %" PRIu64 " of %" PRIu64 " bytes differ", t->name, t->sums.n - t->sums.k.equal, t->sums.n);
-        if (k >= 0)
-            return err_set(e, ERR_NO, "tensor '%s' fails --%s: %.6g", t->name, checks[k].name, figure((size_t)k, &t->sums));
-        if (require_exact && !exact(t))
-            return err_set(e, ERR_NO, "tensor '%s': %" PRIu64 " of %" PRIu64 " values differ", t->name, t->sums.n - t->sums.k.equal, t->sums.n);
+        if (limits_keep(l, &r->t[i], why, sizeof why))
+            continue;
+        if (!n++) {
+            name = r->t[i].name;
+            memcpy(first, why, sizeof first);
+        }
+        if (say) {
+            printf("%s'", n == 1 ? "\n" : "");
+            out_text(stdout, r->t[i].name);
+            printf("' %s\n", why);
+        }
     }
-    return 0;
+    if (n > 1)
+        return err_set(e, ERR_NO, "tensor '%s' %s (and %zu more)", name, first, n - 1);
+    return n ? err_set(e, ERR_NO, "tensor '%s' %s", name, first) : 0;
 }
 
 /* A quantized weight is "X.weight" to rules, whatever its codes are called. */
@@ -247,8 +228,9 @@ static void note_names(struct rules *r, const struct model *m)
 /* What the user asked for, apart from limits. */
 struct choice {
     unsigned how;                    /* ERROR_FLUSH, ERROR_INSPECT */
+    uint64_t worst;                  /* rows of the table */
     bool inspect;                    /* asked for by name */
-    const char *html, *lang;
+    const char *html, *lang, *manifest;
     char command[2048];
 };
 
@@ -309,7 +291,7 @@ static int compare(const char *const *in, const struct common *c, const struct l
         if (c->json)
             print_json(&r, &all, l, m);
         else if (!c->quiet)
-            result = print_table(&r, &all, c->verbose > 0, e);
+            result = print_table(&r, &all, c->verbose > 0, w->worst, e);
         if (w->inspect && !c->json && !c->quiet && !result)
             result = look_print(&r, e);
         if (how & ERROR_FLUSH && !c->json && !c->quiet && !result)
@@ -317,7 +299,7 @@ static int compare(const char *const *in, const struct common *c, const struct l
         if (!c->json && !c->quiet && !result)
             more_print(m, c->verbose > 0);
         struct err no = {0};
-        const bool failed = judge(&r, l, c->require_exact, &no) || more_judge(m, &no);
+        const bool failed = judge(&r, l, !c->json && !c->quiet && !result, &no) || more_judge(m, &no);
         if (!result && w->html)
             result = write_html(in, &r, &all, m, w, c, failed ? no.msg : NULL, e);
         if (!result && failed) {
@@ -338,38 +320,52 @@ static int compare(const char *const *in, const struct common *c, const struct l
 int verb_verify(int argc, char **argv, struct err *e)
 {
     struct common c;
-    struct limits l = {NAN, NAN, NAN, NAN, NAN, NAN};
+    struct limits l = {.all = NO_LIMITS};
+    const char *limits = NULL;
     const char *const *in = (const char *const *)argv;
     size_t n;
     bool flush = false;
-    struct choice w = {.lang = "en"};
+    struct choice w = {.lang = "en", .worst = 10};
     struct more m = {.min_output = NAN, .max_kl = NAN, .min_top = NAN};
     common_init(&c);
     const struct opt opt[] = {
-        {OPT_REAL, 0, "max-rel", "X", "fail above this relative Frobenius error of a tensor", &l.max_rel},
-        {OPT_REAL, 0, "min-sqnr", "DB", "fail below this signal to quantization noise ratio", &l.min_sqnr},
-        {OPT_REAL, 0, "max-abs", "X", "fail above this absolute error of an element", &l.max_abs},
-        {OPT_REAL, 0, "max-mse", "X", "fail above this mean squared error", &l.max_mse},
-        {OPT_REAL, 0, "min-cosine", "X", "fail below this cosine", &l.min_cosine},
-        {OPT_REAL, 0, "max-saturated", "N", "fail above this many saturated elements in a tensor", &l.max_saturated},
-        {OPT_FLAG, 0, "require-exact", NULL, "fail when any value differs", &c.require_exact},
+        {OPT_REAL, 0, "max-rel", "X", "fail above this relative Frobenius error of a tensor", &l.all.max_rel},
+        {OPT_REAL, 0, "min-sqnr", "DB", "fail below this signal to quantization noise ratio", &l.all.min_sqnr},
+        {OPT_REAL, 0, "max-abs", "X", "fail above this absolute error of an element", &l.all.max_abs},
+        {OPT_REAL, 0, "max-mse", "X", "fail above this mean squared error", &l.all.max_mse},
+        {OPT_REAL, 0, "min-cosine", "X", "fail below this cosine", &l.all.min_cosine},
+        {OPT_REAL, 0, "max-saturated", "N", "fail above this many saturated elements in a tensor", &l.all.max_saturated},
+        {OPT_FLAG, 0, "require-exact", NULL, "fail when any value differs", &l.all.exact},
+        {OPT_REAL, 0, "max-flushed", "SHARE", "fail above this share of elements that became 0, such as 0.01", &l.all.max_flushed},
+        {OPT_STRING, 0, "limits", "FILE", "limits by pattern: lines PATTERN max-rel=X ... exact", &limits},
+        {OPT_FLAG, 0, "strict", NULL, "fail below what a scheme should reach", &l.strict},
+        {OPT_SIZE, 0, "worst", "N", "rows of the table (default 10)", &w.worst},
         {OPT_FLAG, 0, "flush-subnormals", NULL, "read subnormal FP8 codes of MODEL as 0, as some cores do", &flush},
         {OPT_FLAG, 0, "inspect", NULL, "how MODEL was made: scale rules, rounding, and what is wrong with it", &w.inspect},
         {OPT_STRING, 0, "html", "FILE", "a report of all this for people, in one file", &w.html},
         {OPT_STRING, 0, "lang", "LANG", "its language: en (default) or zh", &w.lang},
+        {OPT_STRING, 0, "manifest", "FILE", "without a REFERENCE: is MODEL what octavo digest --manifest has written?", &w.manifest},
         {OPT_FLAG, 'f', "force", NULL, "overwrite a report that is there", &c.force},
         OPTS_MORE(&m),
         OPTS_NAMES(&c), OPTS_RULES(&c), OPTS_THREADS(&c), OPTS_TALK(&c), OPTS_VERBOSE(&c), {0}};
     const struct usage u = {"verify", "REFERENCE MODEL", "How far is MODEL from REFERENCE? Any two formats; exit 1 when a limit is broken.",
-                            opt, 2, 2};
+                            opt, 1, 2};
     keep_command(&w, argc, argv);
     int r = opt_parse(&u, argc, argv, &n, e);
     if (r)
         return r > 0 ? 0 : -1;
+    if (n != (w.manifest ? 1 : 2))
+        return err_set(e, ERR_USAGE, w.manifest ? "--manifest FILE takes the place of REFERENCE" : "which models? REFERENCE and MODEL");
+    if (w.manifest)
+        return manifest_check(w.manifest, in[0], &c, e);
     w.how = (flush ? ERROR_FLUSH : 0) | (w.inspect || w.html ? ERROR_INSPECT : 0);
     if (w.html && !c.force && io_exists(w.html))
         return err_set(e, ERR_USAGE, "%s exists (-f overwrites)", w.html);
-    r = html_check(w.lang, e) || more_check(&m, in[0], in[1], e) || compare(in, &c, &l, &w, &m, e) ? -1 : 0;
+    l.calibrated = m.calibration;
+    if (l.strict && isnan(m.max_kl) && m.end_to_end)
+        m.max_kl = 5e-3;
+    r = html_check(w.lang, e) || more_check(&m, in[0], in[1], e) || (limits && limits_file(&l, limits, e)) || compare(in, &c, &l, &w, &m, e) ? -1 : 0;
+    limits_free(&l);
     more_free(&m);
     return r;
 }
