@@ -59,6 +59,7 @@ struct partner {
     bool ready;
     pthread_mutex_t *lock;
     struct tensor_error *out;
+    bool bf16;                 /* values of the other model are rounded to BF16 */
     bool flush;                /* subnormal codes of the other model are 0 */
     struct inspector look;     /* of the other model's codes; not opened before the first box */
     bool looks, looked;
@@ -210,7 +211,7 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
     struct box_error *out = (struct box_error *)a->box_data + index;
     size_t width = view_row_bytes(&p->view, b->cols), blocks = ceil_div(b->cols, ERROR_BLOCK);
     const size_t memory = VALUES_ROW_BYTES(b->cols + 8);
-    uint8_t *raw = scratch_get(&w->out[0], b->rows * width, e), *rows = scratch_get(&w->row, 2 * memory + 2 * b->cols, e);
+    uint8_t *raw = scratch_get(&w->out[0], b->rows * width, e), *rows = scratch_get(&w->row, 2 * memory + 4 * b->cols + 2, e);
     void *room = p->looks ? scratch_get(&w->out[1], INSPECT_MEMORY(b->cols), e) : rows;
     float *f = scratch_get(&w->f32[0], b->cols * 8 + 64, e);
     struct kern_error *block = scratch_get(&w->f32[1], blocks * sizeof *block, e);
@@ -219,7 +220,8 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
         return -1;
     struct side_rows x = {.in = raw, .stride = width, .f = f, .row = values_row_memory(rows, b->cols)};
     struct side_rows y = {.in = in, .stride = stride, .f = f + b->cols, .row = values_row_memory(rows + memory, b->cols)};
-    uint8_t *code = rows + 2 * memory, *kept = code + b->cols;
+    uint16_t *half = (uint16_t *)(void *)(rows + 2 * memory);
+    uint8_t *code = (uint8_t *)(half + b->cols), *kept = code + b->cols;
     values_init(&x.v, p->a, &p->view, p->group, (const uint8_t *const *)p->side);
     values_init(&y.v, op->src, &op->view, op->from, a->side);
     const struct tops tops = op->from ? tops_of(&y.v) : (struct tops){.n = 0};
@@ -245,6 +247,10 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
         }
         if (side_row(&x, b, r, w->k, e) || side_row(&y, b, r, w->k, e))
             return -1;
+        if (p->bf16) {
+            w->k->f32_to_bf16(y.f, half, b->cols);
+            w->k->bf16_to_f32(half, y.f, b->cols);
+        }
         for (size_t i = 0; i < blocks; i++) {
             size_t c = i * ERROR_BLOCK;
             w->k->error(x.f + c, y.f + c, min_u64(ERROR_BLOCK, b->cols - c), &block[i]);
@@ -378,7 +384,7 @@ static int add_pair(struct plan *p, struct error_report *r, struct model *a, str
     if (how & ERROR_MAP && numbers && !(t->map = arena_array(&r->mem, t->map_rows * t->map_cols + 1, sizeof *t->map, e)))
         return -1;
     *x = (struct partner){.a = a, .weight = ia->i, .group = ia->g, .view = ia->view, .lock = lock, .out = t,
-                          .flush = how & ERROR_FLUSH && ib->g && is_fp8(ib->view.elem), .looks = looks};
+                          .flush = how & ERROR_FLUSH && ib->g && is_fp8(ib->view.elem), .looks = looks, .bf16 = how & ERROR_BF16};
     op->ctx = x;
     op_input(op, ib->i);
     op->view = ib->view;

@@ -52,10 +52,11 @@ struct error_report {
     struct arena mem;
 };
 /* a must be random; b may be a stream. Shapes that differ are ERR_INPUT. how, bits: ERROR_INSPECT: inspect.h, which takes several times
- * as long and 16 bytes for each block of a tensor; ERROR_FLUSH: codes of b's FP8 weights that are
+ * as long and 16 bytes for each block of a tensor; ERROR_MAP: error of each block; ERROR_BF16: values of b are rounded to BF16, as servers
+ * have them that dequantize to it; ERROR_FLUSH: codes of b's FP8 weights that are
  * subnormal (E4M3: below 2^-6 without the scale) are read as 0, as cores do that have no subnormals
  * (VeriSilicon/TIM-VX vsi_nn_dtype_util_prv.h). */
-enum { ERROR_FLUSH = 1, ERROR_INSPECT = 2, ERROR_MAP = 4 };
+enum { ERROR_FLUSH = 1, ERROR_INSPECT = 2, ERROR_MAP = 4, ERROR_BF16 = 8 };
 int error_measure(struct error_report *r, struct model *a, struct model *b, const struct rules *rules, unsigned how,
                   const struct run_options *opt, struct err *e) MUST_USE;
 void error_free(struct error_report *r);

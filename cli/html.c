@@ -1,6 +1,7 @@
 #include "cli/html.h"
 
 #include "calibrate/signature.h"
+#include "cli/manifest.h"
 #include "formats/io.h"
 #include "formats/names.h"
 #include "cli/verify_look.h"
@@ -207,6 +208,9 @@ static int put_page(FILE *f, const struct html_page *p, struct err *e)
     put_names(f, W(W_EXTRA), p->r->only_b, p->r->nonly_b);
     fprintf(f, "\n<h2>%s</h2><pre>", W(W_COMMAND));
     html_escape(f, p->command);
+    for (int k = 0; k < 2; k++)
+        if (*p->digest[k])
+            fprintf(f, "\n%s %s", p->digest[k], W(k ? W_MODEL : W_REFERENCE));
     fprintf(f, "</pre><p class=\"soft\">%s octavo " OCTAVO_VERSION "</p></main></body></html>\n", W(W_VERSION));
     return 0;
 }
@@ -304,6 +308,8 @@ int html_write(struct html_page *p, const char *path, bool force, const struct c
     size_t chosen = 0;
     const bool again = strcmp(p->reference, "-") && strcmp(p->model, "-");
     int r = again ? choose(&rules, p->r, &chosen, &mem, e) : 0;
+    for (int k = 0; again && !r && k < 2; k++)
+        r = digest_of_model(k ? p->model : p->reference, c->threads, p->digest[k], e);
     if (!r)
         r = chosen ? measure_again(p, &maps, &rules, c, e) : html_text(p, &p->text, &p->length, e);
     if (!r)

@@ -15,6 +15,7 @@ struct html_page {
     const struct error_sums *all, *quantized;
     const struct more *more;
     const char *failed;              /* the sentence, or NULL: nothing failed */
+    char digest[2][65];              /* of reference and model; "" for pipes */
     char *text;                      /* while it is written */
     size_t length;
 };
@@ -32,7 +33,7 @@ enum word {
     W_TITLE, W_AGAINST, W_PASSED, W_FAILED, W_MEASURED, W_TENSORS, W_QUANTIZED, W_EQUAL, W_SQNR, W_REL, W_EXACT, W_SATURATED, W_FLUSHED, W_OUTPUTS,
     W_OUTPUTS_NOTE, W_WORDS, W_PERPLEXITY, W_KL, W_KL99, W_KLMAX, W_TOP1, W_MADE, W_MADE_NOTE, W_GOOD, W_ODD, W_BAD, W_HEAT, W_HEAT_NOTE, W_LAYER,
     W_OTHER, W_DISTRIBUTION, W_DISTRIBUTION_NOTE, W_EXPONENTS, W_EXPONENTS_NOTE, W_STEPS, W_STEPS_NOTE, W_STEP, W_MORE_STEPS, W_WORST, W_WORST_NOTE,
-    W_TENSOR, W_SCHEME, W_SHAPE, W_BLOCK, W_MISSING, W_EXTRA, W_COMMAND, W_FACTS, W_REFERENCE, W_MODEL, W_VERSION, W_COUNT_OF, W_BETTER, W_NONE,
+    W_TENSOR, W_SCHEME, W_SHAPE, W_BLOCK, W_MISSING, W_EXTRA, W_COMMAND, W_REFERENCE, W_MODEL, W_VERSION, W_COUNT_OF, W_NONE,
     WORDS
 };
 const char *html_word(const char *lang, enum word w);

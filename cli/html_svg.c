@@ -1,5 +1,6 @@
 /* The pictures of the report. Colours are classes of the page's style sheet, so that light and dark have their own. */
 #include "cli/html.h"
+#include "cli/roles.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -21,7 +22,7 @@ static const char *colour(double db)
 }
 
 /* ---- layers x roles ---------------------------------------------------------------------------- */
-enum { ROLES = 24, ROLE = 40 };
+enum { ROLES = 24 };
 struct cell {
     struct error_sums sums;
     size_t n;
@@ -32,44 +33,19 @@ struct heat {
     struct cell *cell;               /* [layers + 1][ROLES] */
 };
 
-/* The layer's number and the role: what is left of the name behind it, without experts' numbers and ".weight". */
-static bool place_of(const char *name, size_t *layer, char role[ROLE])
-{
-    const char *end = name + strlen(name), *last = NULL;
-    bool numbered = false;
-    *layer = 0;
-    for (const char *s = name; (s = strchr(s, '.')); s++) {
-        const size_t n = strspn(s + 1, "0123456789");
-        if (n && n < 5 && s[1 + n] == '.' && !numbered) {
-            *layer = (size_t)strtoul(s + 1, NULL, 10);
-            last = s + 1 + n;
-            numbered = true;
-        }
-    }
-    if (end - name > 7 && !strcmp(end - 7, ".weight"))
-        end -= 7;
-    const char *part = end;
-    while (part > name && part[-1] != '.')
-        part--;
-    if (!numbered || part <= last)
-        part = last && part <= last ? last + 1 : part;
-    snprintf(role, ROLE, "%s%.*s", strstr(name, ".experts.") ? "experts " : strstr(name, "shared_expert") ? "shared " : "", (int)(end - part), part);
-    return numbered;
-}
-
 static bool fill(struct heat *t, const struct error_report *r)
 {
     char role[ROLE];
     size_t layer;
     for (size_t i = 0; i < r->n; i++)
-        if (r->t[i].scheme && place_of(r->t[i].name, &layer, role) && layer + 1 > t->layers && layer < 4096)
+        if (r->t[i].scheme && role_of(r->t[i].name, &layer, role) && layer + 1 > t->layers && layer < 4096)
             t->layers = layer + 1;
     if (!(t->cell = calloc((t->layers + 1) * ROLES, sizeof *t->cell)))
         return false;
     for (size_t i = 0; i < r->n; i++) {
         if (!r->t[i].scheme)
             continue;
-        const bool in = place_of(r->t[i].name, &layer, role) && layer < t->layers;
+        const bool in = role_of(r->t[i].name, &layer, role) && layer < t->layers;
         size_t k = 0;
         while (k < t->roles && strcmp(t->role[k], role))
             k++;

@@ -55,12 +55,10 @@ static const struct { const char *en, *zh; } words[WORDS] = {
     [W_MISSING] = {"Missing tensors", "缺失的张量"},
     [W_EXTRA] = {"Tensors that the reference has not", "基准中没有的张量"},
     [W_COMMAND] = {"Command", "命令"},
-    [W_FACTS] = {"Facts", "说明"},
     [W_REFERENCE] = {"reference", "基准模型"},
     [W_MODEL] = {"model", "被测模型"},
     [W_VERSION] = {"made by", "生成工具"},
     [W_COUNT_OF] = {"tensors", "个张量"},
-    [W_BETTER] = {"higher is better", "越高越好"},
     [W_NONE] = {"Nothing is quantized.", "没有量化的张量。"},
 };
 

@@ -100,14 +100,14 @@ static char *line_of(const struct delivery *d, size_t i, struct buf *b, struct e
 }
 
 /* ---- printing ------------------------------------------------------------------------------------ */
-static int source_digest(const char *path, const struct common *c, char hex[65], struct err *e)
+int digest_of_model(const char *path, unsigned threads, char hex[65], struct err *e)
 {
     struct model m;
     uint8_t whole[32];
     if (model_open(&m, path, e))
         return -1;
     uint8_t (*d)[32] = mem_alloc(m.n + 1, sizeof *d, e);
-    const int r = !d || run_digest(&m, c->threads, d, e) || model_digest(&m, (const uint8_t (*)[32])d, NULL, whole, e) ? -1 : 0;
+    const int r = !d || run_digest(&m, threads, d, e) || model_digest(&m, (const uint8_t (*)[32])d, NULL, whole, e) ? -1 : 0;
     if (!r)
         sha256_hex(whole, hex);
     free(d);
@@ -121,7 +121,7 @@ int manifest_print(const char *path, const char *source, const struct common *c,
     struct buf b = {0};
     char hex[65];
     const char *slash = strrchr(path, '/');
-    if (source && source_digest(source, c, hex, e))
+    if (source && digest_of_model(source, c->threads, hex, e))
         return -1;
     if (open_delivery(&d, path, c, e))
         return -1;

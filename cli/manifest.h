@@ -13,6 +13,8 @@
 
 #include "cli/opt.h"
 
+/* The digest of a model in hexadecimal. */
+int digest_of_model(const char *path, unsigned threads, char hex[65], struct err *e) MUST_USE;
 /* Prints the manifest of a model; source: its original, or NULL. */
 int manifest_print(const char *path, const char *source, const struct common *c, struct err *e) MUST_USE;
 /* Is `path` what the manifest says? Lines on standard output for all that differs; ERR_NO names the first. ERR_INPUT for a manifest

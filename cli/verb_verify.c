@@ -3,6 +3,7 @@
 #include "cli/job.h"
 #include "cli/limits.h"
 #include "cli/manifest.h"
+#include "cli/roles.h"
 #include "cli/verbs.h"
 #include "cli/verify_look.h"
 #include "cli/verify_more.h"
@@ -48,8 +49,12 @@ static void json_sums(const struct error_sums *s)
     }
 }
 
-static void print_json(const struct error_report *r, const struct error_sums *all, const struct limits *l, const struct more *m)
+static int print_json(const struct error_report *r, const struct error_sums *all, const struct limits *l, const struct more *m, struct err *e)
 {
+    struct role_sums *role;
+    size_t roles;
+    if (roles_of(r, &role, &roles, e))
+        return -1;
     printf("{\"tensors\":[");
     for (size_t i = 0; i < r->n; i++) {
         const struct tensor_error *t = &r->t[i];
@@ -89,11 +94,21 @@ static void print_json(const struct error_report *r, const struct error_sums *al
         nq += r->t[i].scheme != NULL;
     printf("],\"quantized\":{\"tensors\":%zu", nq);
     json_sums(&quantized);
-    printf("},\"all\":{\"tensors\":%zu", r->n);
+    printf("},\"roles\":[");
+    for (size_t i = 0; i < roles; i++) {
+        printf("%s\n{\"role\":", i ? "," : "");
+        out_json(stdout, role[i].name);
+        printf(",\"tensors\":%zu", role[i].n);
+        json_sums(&role[i].sums);
+        printf("}");
+    }
+    printf("],\"all\":{\"tensors\":%zu", r->n);
     json_sums(all);
     printf("}");
     more_json(m);
     printf("}\n");
+    free(role);
+    return 0;
 }
 
 static void print_line(const char *name, int width, const char *what, const struct error_sums *s)
@@ -156,6 +171,19 @@ static int print_table(const struct error_report *r, const struct error_sums *al
     for (size_t i = 0; i < r->n; i++)
         if (r->t[i].scheme)
             error_add(&quantized, &r->t[i].sums);
+    struct role_sums *role;
+    size_t roles;
+    if (roles_of(r, &role, &roles, e)) {
+        free(t);
+        return -1;
+    }
+    for (size_t i = 0; i < roles && roles > 1; i++) {
+        char what[32];
+        snprintf(what, sizeof what, "%zu tensor%s", role[i].n, role[i].n == 1 ? "" : "s");
+        print_line(role[i].name, width, what, &role[i].sums);
+        putchar('\n');
+    }
+    free(role);
     if (quantized.n) {
         print_line("all quantized", width, "", &quantized);
         putchar('\n');
@@ -289,7 +317,7 @@ static int compare(const char *const *in, const struct common *c, const struct l
             if (!r.t[i].bytes)
                 error_add(&all, &r.t[i].sums);
         if (c->json)
-            print_json(&r, &all, l, m);
+            result = print_json(&r, &all, l, m, e);
         else if (!c->quiet)
             result = print_table(&r, &all, c->verbose > 0, w->worst, e);
         if (w->inspect && !c->json && !c->quiet && !result)
@@ -324,7 +352,7 @@ int verb_verify(int argc, char **argv, struct err *e)
     const char *limits = NULL;
     const char *const *in = (const char *const *)argv;
     size_t n;
-    bool flush = false;
+    bool flush = false, bf16 = false;
     struct choice w = {.lang = "en", .worst = 10};
     struct more m = {.min_output = NAN, .max_kl = NAN, .min_top = NAN};
     common_init(&c);
@@ -341,6 +369,7 @@ int verb_verify(int argc, char **argv, struct err *e)
         {OPT_FLAG, 0, "strict", NULL, "fail below what a scheme should reach", &l.strict},
         {OPT_SIZE, 0, "worst", "N", "rows of the table (default 10)", &w.worst},
         {OPT_FLAG, 0, "flush-subnormals", NULL, "read subnormal FP8 codes of MODEL as 0, as some cores do", &flush},
+        {OPT_FLAG, 0, "dequantize-bf16", NULL, "round values of MODEL to BF16, as servers do that dequantize to it", &bf16},
         {OPT_FLAG, 0, "inspect", NULL, "how MODEL was made: scale rules, rounding, and what is wrong with it", &w.inspect},
         {OPT_STRING, 0, "html", "FILE", "a report of all this for people, in one file", &w.html},
         {OPT_STRING, 0, "lang", "LANG", "its language: en (default) or zh", &w.lang},
@@ -358,7 +387,7 @@ int verb_verify(int argc, char **argv, struct err *e)
         return err_set(e, ERR_USAGE, w.manifest ? "--manifest FILE takes the place of REFERENCE" : "which models? REFERENCE and MODEL");
     if (w.manifest)
         return manifest_check(w.manifest, in[0], &c, e);
-    w.how = (flush ? ERROR_FLUSH : 0) | (w.inspect || w.html ? ERROR_INSPECT : 0);
+    w.how = (flush ? ERROR_FLUSH : 0) | (bf16 ? ERROR_BF16 : 0) | (w.inspect || w.html ? ERROR_INSPECT : 0);
     if (w.html && !c.force && io_exists(w.html))
         return err_set(e, ERR_USAGE, "%s exists (-f overwrites)", w.html);
     l.calibrated = m.calibration;

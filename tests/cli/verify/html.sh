@@ -29,7 +29,7 @@ END
 octavo quantize -q "$MODEL" -o fp8
 expect_exit 0 "$OCTAVO" verify -q "$MODEL" fp8 --html r.html -T 1
 well_formed r.html
-for text in 'Accuracy report' '31.51 dB' 'rounded to nearest at the scales of smallest' 'model.layers.3.self_attn.k_proj.weight' 'down_proj' 'octavo verify -q'; do
+for text in 'Accuracy report' '31.51 dB' 'rounded to nearest at the scales of smallest' 'model.layers.3.self_attn.k_proj.weight' 'down_proj' 'octavo verify -q' "$(digest_of fp8)" "$(digest_of "$MODEL")"; do
     grep -qF "$text" r.html || fail "'$text' in the report"
 done
 [ "$(grep -o '<svg' r.html | wc -l)" -eq 12 ] || fail "four pictures and eight maps"
