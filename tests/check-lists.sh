@@ -75,7 +75,7 @@ for v in $verbs; do
     "$OCTAVO" "$v" --help >"$tmp/help" || say "octavo $v --help fails"
     [ -f "man/octavo-$v.1" ] || continue
     page "man/octavo-$v.1" >"$tmp/page"
-    options=$(grep -o '^  [ -][a-zA-Z ][, ] --[a-z][a-z-]*' "$tmp/help" | sed 's/.*--/--/')
+    options=$(grep -o '^  [ -][a-zA-Z ][, ] --[a-z][a-z0-9-]*' "$tmp/help" | sed 's/.*--/--/')
     need "option in octavo $v --help" $(echo $options | wc -w)
     for o in $options $(grep -o '^  -[a-zA-Z],' "$tmp/help" | tr -d ' ,'); do
         word "$tmp/page" "$o" || say "man/octavo-$v.1 does not document $o"
