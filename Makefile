@@ -50,6 +50,9 @@ $(patsubst %.c,$(O)/%.o,$(wildcard quantizers/kern_avx2*.c)): ISA := -mavx2 -mfm
 $(O)/formats/sha256_ni.o: ISA := -msha -msse4.1
 endif
 
+# Loops over all weights that are plain C.
+$(O)/calibrate/inspect.o: ISA := -O3
+
 $(O)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(ISA) -MMD -MP -c $< -o $@

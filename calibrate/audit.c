@@ -83,24 +83,40 @@ static void earliest(struct place *to, const struct place *p)
         *to = *p;
 }
 
-static void plain_row(struct looked *x, const struct box *b, uint64_t r, const float *f)
+/* A row with values that are no numbers, one by one; the largest magnitude of the others. */
+static float odd_row(struct looked *x, const struct box *b, uint64_t r, const float *f)
 {
-    const struct place row = {b->batch, r, b->col};
-    bool same = b->cols > 1 && f[0] != 0;
-    for (uint64_t c = 0; c < b->cols; c++) {
-        const float v = fabsf(f[c]);
-        same &= f[c] == f[0];
+    float amax = 0;
+    for (uint64_t c = 0; c < b->cols; c++)
         if (!isfinite(f[c])) {
             if (!x->odd++)
                 x->first_odd = (struct place){b->batch, r, b->col + c};
-        } else if (v > x->amax) {
-            x->amax = v;
+        } else {
+            x->sum += (double)f[c] * (double)f[c];
+            amax = fmaxf(amax, fabsf(f[c]));
+        }
+    return amax;
+}
+
+static void plain_row(struct looked *x, const struct box *b, uint64_t r, const float *f, const struct kern *k)
+{
+    const bool same = b->cols > 1 && f[0] != 0 && !memcmp(f, f + 1, (b->cols - 1) * sizeof *f);
+    struct kern_error sums = {0};
+    float amax;
+    k->amax[SRC_F32](f, b->cols * sizeof *f, 1, b->cols, b->cols, &amax);
+    if (f32_bits(amax) >= 0x7f800000) {
+        amax = odd_row(x, b, r, f);
+    } else {
+        k->error(f, f, b->cols, &sums);
+        x->sum += sums.sx;
+    }
+    for (uint64_t c = 0; amax > x->amax && c < b->cols; c++)
+        if (fabsf(f[c]) == amax) {
+            x->amax = amax;
             x->at_amax = (struct place){b->batch, r, b->col + c};
         }
-        x->sum += isfinite(f[c]) ? (double)f[c] * (double)f[c] : 0;
-    }
     if (same && !x->same_rows++)
-        x->first_same = row;
+        x->first_same = (struct place){b->batch, r, b->col};
     x->rows++;
 }
 
@@ -161,7 +177,7 @@ static int look_box(const struct op *op, struct active *a, unsigned pass, uint64
         }
         if (values_row(&v, w->k, b->batch, b->row + r, b->col, b->cols, in + r * stride, VALUES_NEAREST, false, &memory, f, &clean, e))
             return -1;
-        plain_row(&mine, b, b->row + r, f);
+        plain_row(&mine, b, b->row + r, f, w->k);
     }
     if (x->inspector.to)
         inspect_end(&x->inspector, &part, b);

@@ -39,6 +39,28 @@ static void rank_codes(struct inspector *i, const float *value)
     }
 }
 
+/* Magnitudes of codes in their order: 0 is that of 0, and of NaN and Inf. */
+static void size_codes(struct inspector *i, const float *value)
+{
+    double all[256];
+    unsigned n = 0;
+    for (unsigned k = 0; k < i->ranks; k++)
+        all[n++] = fabs(i->value[k]);
+    qsort(all, n, sizeof *all, by_value);
+    unsigned sizes = 0;
+    for (unsigned k = 0; k < n; k++)
+        if (!k || all[k] > all[sizes - 1])
+            all[sizes++] = all[k];
+    for (unsigned c = 0; c < 256; c++) {
+        const double x = fabs((double)value[c]), *at = isfinite(x) ? bsearch(&x, all, sizes, sizeof *all, by_value) : NULL;
+        i->size[c] = at ? (uint8_t)(at - all) : 0;
+        if (at && x <= (double)i->num->max && i->size[c] > i->sizes)
+            i->sizes = i->size[c];
+    }
+    for (unsigned k = 0; k < sizes; k++)
+        i->size_value[k] = (float)all[k];
+}
+
 int inspect_open(struct inspector *i, struct inspection *to, const struct values *v, bool compared, struct err *e)
 {
     const struct group *g = v->group;
@@ -49,6 +71,7 @@ int inspect_open(struct inspector *i, struct inspection *to, const struct values
     if (!g || !i->num || i->num->bits > 8 || g->of[PART_POINT] != NO_TENSOR || g->of[PART_ORDER] != NO_TENSOR)
         return 0;
     rank_codes(i, v->code);
+    size_codes(i, v->code);
     i->batches = m.batch;
     i->block_rows = g->scheme->block_rows ? g->scheme->block_rows : m.rows;
     i->block_cols = g->scheme->block_cols ? g->scheme->block_cols : m.cols;
@@ -105,7 +128,7 @@ static void flush(struct inspector *i, struct inspect_part *p, const struct box 
     for (uint64_t k = 0; k < n; k++) {
         struct block_seen *to = &i->block[first + k];
         to->amax = p->seen[k].amax > to->amax ? p->seen[k].amax : to->amax;
-        to->top = fmaxf(to->top, p->seen[k].top);
+        to->top = p->seen[k].top > to->top ? p->seen[k].top : to->top;
         to->largest += p->seen[k].largest;
         to->n += p->seen[k].n;
     }
@@ -193,20 +216,18 @@ static void compare(const struct inspector *i, struct inspect_part *p, const str
     }
 }
 
-static void see_codes(const struct inspector *i, struct inspect_part *p, struct block_seen *seen, const struct values *v, const uint8_t *code,
-                      uint64_t from, uint64_t to)
+static void see_codes(const struct inspector *i, struct inspect_part *p, struct block_seen *seen, const uint8_t *code, uint64_t from, uint64_t to)
 {
-    const float most = i->num->max;
-    float top = seen->top;
-    uint32_t largest = 0;
+    const uint8_t most = i->sizes;
+    uint8_t top = 0;
     for (uint64_t c = from; c < to; c++) {
-        const float x = fabsf(v->code[code[c]]);
+        const uint8_t size = i->size[code[c]];
         p->count[code[c]]++;
-        top = x > top ? x : top; /* NaN is passed over */
-        largest += x >= most;
+        top = size > top ? size : top;
     }
-    seen->top = isfinite(top) ? top : most;
-    seen->largest += largest;
+    seen->top = top > seen->top ? top : seen->top;
+    for (uint64_t c = from; top == most && c < to; c++)
+        seen->largest += i->size[code[c]] == most;
     seen->n += (uint32_t)(to - from);
 }
 
@@ -222,7 +243,7 @@ void inspect_row(struct inspector *i, struct inspect_part *p, const struct value
     for (uint64_t k = 0; k < blocks; k++) {
         const uint64_t from = k * i->block_cols, to = min_u64(from + i->block_cols, b->cols);
         struct block_seen *seen = &p->seen[k];
-        see_codes(i, p, seen, v, code, from, to);
+        see_codes(i, p, seen, code, from, to);
         if (!x)
             continue;
         uint32_t amax = seen->amax;

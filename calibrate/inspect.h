@@ -80,7 +80,7 @@ bool inspect_rule_ties(const struct inspection *l, enum round_mode mode);
 /* ---- filling it ------------------------------------------------------------------------------ */
 struct block_seen {
     uint32_t amax;                   /* bits of the largest |x| */
-    float top;                       /* of the values of its codes, without the scale */
+    uint8_t top;                     /* the largest magnitude of its codes, as a number of inspector.size_value */
     uint32_t largest, n;
 };
 struct inspector {
@@ -88,6 +88,8 @@ struct inspector {
     const struct num *num;
     uint16_t rank[256];              /* of each code in the order of values; INSPECT_NO_RANK: NaN and Inf */
     double value[257];               /* by rank */
+    uint8_t size[256], sizes;        /* the magnitude of each code in their order; the largest of them */
+    float size_value[256];
     unsigned ranks, nans;            /* how many */
     uint8_t nan[256];                /* the codes that are NaN or Inf */
     struct block_seen *block;        /* of the whole tensor */

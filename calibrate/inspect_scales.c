@@ -199,7 +199,8 @@ static void count_block(const struct inspector *i, uint64_t b, float scale)
     struct inspection *to = i->to;
     const struct block_seen *s = &i->block[b];
     const struct place at = place_at(i, b);
-    const bool none = s->top == 0;
+    const float top = i->size_value[s->top];
+    const bool none = top == 0;
     to->zero_blocks += none;
     if (none && s->amax) {
         to->lost_blocks++;
@@ -210,7 +211,7 @@ static void count_block(const struct inspector *i, uint64_t b, float scale)
         to->first_full = place_is(&to->first_full) ? to->first_full : at;
     }
     to->top_blocks += s->largest > 0;
-    if (!none && s->top < i->num->max / 2) {
+    if (!none && top < i->num->max / 2) {
         to->low_blocks++;
         to->first_low = place_is(&to->first_low) ? to->first_low : at;
     }
