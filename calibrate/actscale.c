@@ -77,6 +77,15 @@ float actscale(enum actscale_rule rule, double share, const struct num *num, con
     return fmaxf(top, 0x1p-100f) / num->max;
 }
 
+/* X.input_scale of a linear; of a cache, X.self_attn.k_scale and v_scale, as vLLM reads them (model_loader/weight_utils.py). */
+static const char *scale_name(const char *of, struct arena *mem, struct err *e)
+{
+    const size_t n = strlen(of);
+    if (ends_with(of, ".k_cache") || ends_with(of, ".v_cache"))
+        return arena_printf(mem, e, "%.*s_scale", (int)(n - strlen("_cache")), of);
+    return arena_printf(mem, e, "%s.input_scale", of);
+}
+
 int actscale_write(const struct stats *s, enum actscale_rule rule, double share, const struct num *num, const char *path, struct sink_options o,
                    struct err *e)
 {
@@ -98,7 +107,7 @@ int actscale_write(const struct stats *s, enum actscale_rule rule, double share,
         free(amax);
         scale[i] = r ? 0 : actscale(rule, share, num, count, most);
         t[i] = (struct tensor){.dtype = DT_F32, .rank = 1, .dim = {1}, .size = 4};
-        t[i].name = arena_printf(&mem, e, "%s.input_scale", map_name(&s->by_linear, i));
+        t[i].name = scale_name(map_name(&s->by_linear, i), &mem, e);
         r = r || !t[i].name ? -1 : 0;
     }
     const struct meta kv = {"octavo.activation_scales", num->name};

@@ -17,7 +17,7 @@ enum actscale_rule {
 /* count: [4096]; amax: the largest magnitude there was. 1 when there was nothing but zeros. share: of ACTSCALE_PERCENTILE, in
  * (0, 1]. */
 float actscale(enum actscale_rule rule, double share, const struct num *num, const int64_t *count, float amax);
-/* Writes X.input_scale, F32 [1], for every linear that s knows. */
+/* Writes X.input_scale, F32 [1], for every linear that s knows, and X.k_scale and X.v_scale for every cache. */
 int actscale_write(const struct stats *s, enum actscale_rule rule, double share, const struct num *num, const char *path, struct sink_options o,
                    struct err *e) MUST_USE;
 

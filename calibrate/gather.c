@@ -56,6 +56,7 @@ static int64_t expert_of(const char *name, size_t *n)
     return end != p && *end == '.' ? x : -1;
 }
 
+static bool is_cache(const char *name) { return ends_with(name, ".k_cache") || ends_with(name, ".v_cache"); }
 static bool is_down(const char *name) { return ends_with(name, ".down_proj") || ends_with(name, ".w2"); }
 
 static int add_linear(struct gather *g, const char *linear, size_t of, struct err *e)
@@ -79,7 +80,7 @@ static int add_point(struct gather *g, const char *name, uint64_t width, size_t 
     if (!own || mem_grow((void **)&g->p, &g->cap, g->n + 1, sizeof *g->p, e) || map_add(&g->by_name, own, g->n, e) < 0)
         return -1;
     *i = g->n;
-    g->p[g->n++] = (struct stats_shape){.name = own, .width = width, .full = !g->o.diagonal};
+    g->p[g->n++] = (struct stats_shape){.name = own, .width = width, .full = !g->o.diagonal && !is_cache(name)};
     return 0;
 }
 
@@ -91,6 +92,8 @@ static int resolve(struct gather *g, const char *const name[TAP_NAMES], uint64_t
     char pooled[512];
     g->at[k].own = g->at[k].pooled = SIZE_MAX;
     g->at[k].expert = expert < 0 ? 0 : (uint64_t)expert;
+    if (is_cache(name[0]) && !g->o.caches)
+        return 0;
     if (expert < 0 || g->o.each) {
         if (add_point(g, name[0], width, &g->at[k].own, e))
             return -1;
@@ -122,7 +125,7 @@ static int resolve(struct gather *g, const char *const name[TAP_NAMES], uint64_t
 enum { COLUMNS = 64 };
 
 /* ---- sums ------------------------------------------------------------------------------- */
-static uint64_t elems_of(const struct gather *g, const struct stats_shape *p) { return g->o.diagonal ? p->width : p->width * p->width; }
+static uint64_t elems_of(const struct stats_shape *p) { return p->full ? p->width * p->width : p->width; }
 
 static void sums_free(struct sums *s)
 {
@@ -147,16 +150,16 @@ static int sums_open(struct gather *g, struct sums *s, size_t point, bool pooled
     s->piece = s->hits ? mem_alloc(pieces, sizeof *s->piece, e) : NULL;
     s->odd = s->piece ? mem_alloc(pieces, 1, e) : NULL;
     for (int k = 0; s->odd && k < (pooled ? 2 : 1); k++) {
-        if (!(s->h[k] = mem_alloc(elems_of(g, p), sizeof(double), e)))
+        if (!(s->h[k] = mem_alloc(elems_of(p), sizeof(double), e)))
             return -1;
-        memset(s->h[k], 0, elems_of(g, p) * sizeof(double)); /* pages that are read first are mapped twice */
+        memset(s->h[k], 0, elems_of(p) * sizeof(double)); /* pages that are read first are mapped twice */
     }
     return s->odd ? 0 : -1;
 }
 
 static int put_set(struct gather *g, struct sums *s, unsigned set, const double *h, struct err *e)
 {
-    return g->o.diagonal ? stats_put_diagonal(g->w, s->point, set, h, e) : stats_put_gram(g->w, s->point, set, h, e);
+    return g->p[s->point].full ? stats_put_gram(g->w, s->point, set, h, e) : stats_put_diagonal(g->w, s->point, set, h, e);
 }
 
 /* Rows of a later set: what was summed of this one is complete. */
@@ -166,7 +169,7 @@ static int next_set(struct gather *g, struct sums *s, struct err *e)
         return -1;
     s->h[s->set + 1] = s->h[s->set];
     s->h[s->set++] = NULL;
-    memset(s->h[s->set], 0, elems_of(g, &g->p[s->point]) * sizeof(double));
+    memset(s->h[s->set], 0, elems_of(&g->p[s->point]) * sizeof(double));
     return 0;
 }
 
@@ -234,7 +237,8 @@ static int sums_add(struct gather *g, struct sums *s, const float *x, size_t row
     while (!s->pooled && s->set < set)
         if (next_set(g, s, e))
             return -1;
-    struct measuring m = {x, rows, s->width, s->amax, g->o.diagonal ? s->h[set] : NULL, s->piece, s->odd};
+    const bool full = g->p[s->point].full;
+    struct measuring m = {x, rows, s->width, s->amax, full ? NULL : s->h[set], s->piece, s->odd};
     int r = 0;
     memset(m.count, 0, pieces * sizeof *m.count);
     each(g->o.threads, pieces, measure_columns, &m);
@@ -243,7 +247,7 @@ static int sums_add(struct gather *g, struct sums *s, const float *x, size_t row
         for (size_t b = 0; b < STATS_BINS; b++)
             s->count[b] += m.count[i][b];
     }
-    if (!r && !g->o.diagonal)
+    if (!r && full)
         la_gram(g->o.threads, rows, s->width, x, s->width, s->h[set]);
     s->tokens[set] += rows;
     if (g->p[s->point].experts)
@@ -262,7 +266,7 @@ static int begin(void *ctx, const char *const *name, const uint64_t *width, size
             return -1;
         const size_t own = g->at[k].own, pooled = g->at[k].pooled;
         if (g->planning) {
-            bytes += 8 * ((own == SIZE_MAX ? 0 : elems_of(g, &g->p[own])) + (pooled == SIZE_MAX ? 0 : 2 * elems_of(g, &g->p[pooled])));
+            bytes += 8 * ((own == SIZE_MAX ? 0 : elems_of(&g->p[own])) + (pooled == SIZE_MAX ? 0 : 2 * elems_of(&g->p[pooled])));
             g->most = max_u64(g->most, bytes);
             continue;
         }
@@ -314,7 +318,7 @@ int gather_plan_add(struct gather *g, const char *const *linear, size_t n, uint6
     g->given = true;
     if (add_point(g, linear[0], width, &i, e))
         return -1;
-    g->most = max_u64(g->most, 8 * elems_of(g, &g->p[i]));
+    g->most = max_u64(g->most, 8 * elems_of(&g->p[i]));
     for (size_t k = 0; k < n; k++)
         if (add_linear(g, linear[k], i, e))
             return -1;
@@ -344,7 +348,7 @@ double gather_flop(const struct gather *g)
 {
     double sum = 0;
     for (size_t i = 0; i < g->n; i++)
-        if (!g->p[i].experts)
+        if (!g->p[i].experts && g->p[i].full)
             sum += (double)g->p[i].width * (double)(g->p[i].width + 1);
     return sum;
 }

@@ -14,6 +14,7 @@
 struct gather_options {
     bool diagonal, each;
     unsigned threads;
+    bool caches;                     /* keys and values, too, as points X.k_cache and X.v_cache: diagonals, maxima, histograms */
 };
 struct gather;
 /* What the points of layers [from, to) will be; nothing is read. */

@@ -21,7 +21,7 @@
 struct choice {
     const char *tokens, *text, *tokenizer, *experts, *scales, *format;
     uint64_t length, limit, every, batch;
-    bool merge, diagonal, spill, whole, dumps, imatrix;
+    bool merge, diagonal, spill, whole, dumps, imatrix, caches;
 };
 
 struct calibration {
@@ -290,7 +290,7 @@ static void mark_of(const struct calibration *x, char hex[65])
         sha256_put(&s, &x->m.f[i].size, sizeof x->m.f[i].size);
     if (x->m.config)
         sha256_put(&s, x->m.config, strlen(x->m.config));
-    const uint8_t how[2] = {x->how.diagonal, x->how.each};
+    const uint8_t how[3] = {x->how.diagonal, x->how.each, x->how.caches};
     sha256_put(&s, how, sizeof how);
     sha256_end(&s, digest);
     sha256_hex(digest, hex);
@@ -336,6 +336,7 @@ static int calibrate(struct calibration *x, struct err *e)
     if ((c->spool ? model_open_spooled : model_open)(&x->m, x->input, e) || net_open(&x->net, &x->m, c->threads, e)
         || (x->w->text ? corpus_of_model(&x->text, x->w->text, x->w->tokenizer, &x->m, x->net.vocab, e) : corpus_read(&x->text, x->w->tokens, e))
         || corpus_cut(&x->text, x->w->length, x->w->limit, x->w->every, e)
+        || (x->how.caches && x->net.mla.kv_rank && err_set(e, ERR_USAGE, "--kv-cache: %s has latent attention (MLA), whose cache has no scales of keys and values", x->input))
         || gather_plan(&g, &x->net, 0, x->net.layers, x->how, e))
         return -1;
     int r = check_memory(x, &n, g, e);
@@ -382,7 +383,7 @@ static int scales(const char *input, const struct choice *w, const struct common
 /* Inputs that hooks of another framework have dumped. */
 static int dumps(const char *const *in, size_t n, const struct choice *w, const struct common *c, struct err *e)
 {
-    const struct dump_options o = {{w->diagonal, false, c->threads}, w->length ? w->length : 512, w->every, c->memory};
+    const struct dump_options o = {{w->diagonal, false, c->threads, false}, w->length ? w->length : 512, w->every, c->memory};
     const struct meta kv[] = {{"octavo.calibration.text", "dumps"}, {"octavo.calibration.products", la_name()}, {"octavo.version", OCTAVO_VERSION}};
     size_t points;
     if (dumps_gather(in, n, c->output, &o, kv, sizeof kv / sizeof *kv, sink_of(c), &points, e))
@@ -452,6 +453,7 @@ int verb_calibrate(int argc, char **argv, struct err *e)
         {OPT_SIZE, 0, "batch", "N", "tokens that are worked on together (default 1024)", &w.batch},
         {OPT_STRING, 0, "experts", "HOW", "down projections of experts: pooled (default), or each one's moments beside", &w.experts},
         {OPT_FLAG, 0, "diagonal", NULL, "sums of squares alone: small, for reports, not for rounding", &w.diagonal},
+        {OPT_FLAG, 0, "kv-cache", NULL, "keys and values, too, for the scales of a cache in FP8", &w.caches},
         {OPT_FLAG, 0, "spill", NULL, "hidden states in a temporary file ($TMPDIR); done by itself when -M asks for it", &w.spill},
         {OPT_FLAG, 0, "dumps", NULL, "the operands are inputs that another framework has dumped: safetensors, .npy or .npz", &w.dumps},
         {OPT_FLAG, 0, "imatrix", NULL, "the operand is llama.cpp's importance matrix, GGUF or .dat: for reports, not for rounding", &w.imatrix},
@@ -475,7 +477,7 @@ int verb_calibrate(int argc, char **argv, struct err *e)
         return imatrix(in[0], &c, e);
     if (w.merge)
         return stats_merge(in, n, c.output, sink_of(&c), e);
-    struct calibration x = {.input = in[0], .w = &w, .c = &c, .how = {w.diagonal, w.experts && !strcmp(w.experts, "each"), c.threads},
+    struct calibration x = {.input = in[0], .w = &w, .c = &c, .how = {w.diagonal, w.experts && !strcmp(w.experts, "each"), c.threads, w.caches},
                             .run = {.batch = w.batch, .spill = w.spill}};
     r = calibrate(&x, e);
     corpus_free(&x.text);

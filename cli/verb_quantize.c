@@ -1,4 +1,5 @@
 /* octavo quantize: weights to a scheme, in a convention that serving software loads. */
+#include "cli/caches.h"
 #include "cli/job.h"
 #include "cli/verbs.h"
 #include "formats/names.h"
@@ -319,6 +320,9 @@ int verb_quantize(int argc, char **argv, struct err *e)
     j.want.activations = w.activation_scales ? &scales : NULL;
     if (j.want.plain == DT_COUNT)
         r = r || add_defaults(&w, &j, e) || choose_convention(&j.want, e) ? -1 : 0;
+    size_t caches = 0;
+    if (!r && w.activation_scales && !w.print_rules)
+        r = caches_add(&j.src, &scales, j.want.convention, &caches, e);
     if (!r)
         r = w.print_rules ? print_rules(&j, &w, e) : job_run(&j, e);
     job_close(&j);

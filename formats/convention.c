@@ -309,8 +309,13 @@ static void keep_cache_scheme(const json_t *source, json_t *said, const struct o
     for (size_t i = 0; i < n && !scales; i++)
         scales = t[i].part == PART_PLAIN
                  && (ends_with(t[i].name, ".k_scale") || ends_with(t[i].name, "k_proj.output_scale"));
-    if (scales && json_is_object(scheme) && json_is_null(json_object_get(section, "kv_cache_scheme")))
+    if (!scales || !json_is_null(json_object_get(section, "kv_cache_scheme")))
+        return;
+    if (json_is_object(scheme))
         json_object_set(section, "kv_cache_scheme", scheme);
+    else if (json_is_null(scheme) || !scheme) /* scales that were added: E4M3, one for each layer's keys and one for its values */
+        json_object_set_new(section, "kv_cache_scheme", json_pack("{sn sb sn si so ss sb ss}", "actorder", "dynamic", 0, "group_size", "num_bits", 8, "observer_kwargs",
+                                                                  json_object(), "strategy", "tensor", "symmetric", 1, "type", "float"));
 }
 int config_text(const char *source, const struct convention *c, const struct out_tensor *t, size_t n,
                 const char *dtype, char **text, struct err *e)

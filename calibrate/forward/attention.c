@@ -64,7 +64,7 @@ static int one_batch(struct pass *p, const struct batch *b, const struct weights
         if (attend(threads, &a, e))
             return -1;
     }
-    if (points_rows(at, p, 1, o, b->rows, b->set, e))
+    if (points_rows(at, p, 1, o, b->rows, b->set, e) || points_show(at, p, 2, k, b->rows, b->set, e) || points_show(at, p, 3, v, b->rows, b->set, e))
         return -1;
     la_linear(threads, b->rows, nq, n->hidden, o, nq, w->o, y, n->hidden);
     add_bias(y, b->rows, n->hidden, w->ob);
@@ -79,7 +79,8 @@ int attention_run(struct pass *p, struct err *e)
     struct points at = {0};
     float *x = NULL;
     int r = point_add(&at, p, n->hidden, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", e)
-         || point_add(&at, p, nq, "self_attn.o_proj", NULL, NULL, e) || points_begin(&at, p, e)
+         || point_add(&at, p, nq, "self_attn.o_proj", NULL, NULL, e) || point_add(&at, p, nk, "self_attn.k_cache", NULL, NULL, e)
+         || point_add(&at, p, nk, "self_attn.v_cache", NULL, NULL, e) || points_begin(&at, p, e)
          || open_weights(&w, p, e)
          || (!p->list && !(x = mem_alloc(p->most, (2 * n->hidden + 2 * nq + 2 * nk) * sizeof *x, e))) ? -1 : 0;
     for (size_t i = 0; !r && i < p->batches; i++)

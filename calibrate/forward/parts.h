@@ -47,6 +47,8 @@ int point_add(struct points *q, struct pass *p, uint64_t width, const char *a, c
 int points_begin(struct points *q, struct pass *p, struct err *e) MUST_USE;
 /* Shows rows to the tap, then does to them what is done to inputs. */
 int points_rows(struct points *q, struct pass *p, size_t point, float *x, size_t rows, unsigned set, struct err *e) MUST_USE;
+/* Shows rows to the tap that are no inputs of a linear layer: keys and values as a cache has them. */
+int points_show(struct points *q, struct pass *p, size_t point, const float *x, size_t rows, unsigned set, struct err *e) MUST_USE;
 /* Ends what was begun (failed: without asking the tap) and frees q; returns failed or -1. */
 int points_end(struct points *q, struct pass *p, int failed, struct err *e) MUST_USE;
 

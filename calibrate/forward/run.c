@@ -95,6 +95,12 @@ int points_rows(struct points *q, struct pass *p, size_t point, float *x, size_t
     return 0;
 }
 
+int points_show(struct points *q, struct pass *p, size_t point, const float *x, size_t rows, unsigned set, struct err *e)
+{
+    const struct tap *t = p->o->tap;
+    return t ? t->rows(t->ctx, point, x, rows, q->width[point], set, e) : 0;
+}
+
 int points_end(struct points *q, struct pass *p, int failed, struct err *e)
 {
     const struct tap *t = p->o->tap;

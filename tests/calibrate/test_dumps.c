@@ -62,7 +62,7 @@ static void check(const char *path, const char *name, size_t length, size_t ever
 
 static int run(const char *const *in, size_t n, const char *out, size_t rows, size_t every, struct err *e)
 {
-    const struct dump_options o = {{false, false, 2}, rows, every, 0};
+    const struct dump_options o = {{false, false, 2, false}, rows, every, 0};
     size_t points;
     *e = (struct err){0};
     return dumps_gather(in, n, out, &o, NULL, 0, (struct sink_options){.force = true}, &points, e);
@@ -164,7 +164,7 @@ Test(dumps, channels_that_there_is_no_memory_for)
     char *st = mk_path(dir, "d.safetensors"), *out = mk_path(dir, "s.safetensors");
     struct err e = {0};
     size_t points;
-    struct dump_options o = {{false, false, 2}, 8, 0, 64 << 20};
+    struct dump_options o = {{false, false, 2, false}, 8, 0, 64 << 20};
     float *row = calloc(1 << 16, sizeof *row);
     const struct mk_tensor t = {"m.q", "F32", "[1,65536]", row, (1 << 16) * sizeof *row};
     struct buf image = mk_safetensors(&t, 1, NULL);

@@ -38,7 +38,7 @@ static void write_stats(const char *path, bool diagonal, unsigned threads, size_
     struct err e = {0};
     const char *const point[TAP_NAMES] = {names[0], names[1], names[2]};
     const uint64_t width = N;
-    cr_assert_eq(gather_plan_empty(&g, (struct gather_options){diagonal, false, threads}, &e), 0);
+    cr_assert_eq(gather_plan_empty(&g, (struct gather_options){diagonal, false, threads, false}, &e), 0);
     cr_assert_eq(gather_plan_add(g, names, 3, N, &e), 0);
     cr_assert_eq(gather_create(g, path, NULL, 0, (struct sink_options){.force = true}, &e), 0, "%s", e.msg);
     const struct tap *t = gather_tap(g);

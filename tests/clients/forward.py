@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import torch
 from common import ROOT, check, finish, octavo, path, story
+from safetensors.numpy import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 LOGITS = os.path.join(os.path.dirname(os.environ["OCTAVO"]), "logits")
@@ -115,6 +116,22 @@ def compare(what, want, got):
     check(what, "" if worst <= 1e-4 else f"logits differ by {worst:.2g} of the largest")
 
 
+def caches(name, directory, m, ids):
+    """The largest keys and values of each layer, as transformers caches them."""
+    ids.astype("<u4").tofile(path("ids"))
+    octavo("calibrate", "-q", directory, "--tokens", path("ids"), "--length", str(LENGTH), "--holdout-every", "2", "--kv-cache", "--diagonal", "-o", path("kv"), "-f")
+    with torch.no_grad():
+        cache = m(torch.tensor(ids.reshape(-1, LENGTH)), use_cache=True).past_key_values
+    ours = load_file(path("kv"))
+    worst = 0.0
+    for layer in range(SMALL["num_hidden_layers"]):
+        for which, x in (("k", cache.layers[layer].keys), ("v", cache.layers[layer].values)):
+            want = x.abs().amax(dim=(0, 2)).reshape(-1).numpy()
+            got = ours[f"model.layers.{layer}.self_attn.{which}_cache.amax"]
+            worst = max(worst, float(np.abs(want - got).max() / want.max()))
+    check(f"{name}: largest keys and values", "" if worst <= 1e-4 else f"differ by {worst:.2g} of the largest")
+
+
 for name, (kind, changes, has_gguf) in MODELS.items():
     with story(f"forward {name}"):
         m = model(kind, changes)
@@ -124,6 +141,8 @@ for name, (kind, changes, has_gguf) in MODELS.items():
         with torch.no_grad():
             want = m(torch.tensor(ids.reshape(-1, LENGTH))).logits.reshape(TOKENS, -1).numpy()
         compare(f"{name}: logits", want, ours(directory, ids))
+        if "kv_lora_rank" not in changes and "sliding_window" not in changes:  # what a window has left is not kept there
+            caches(name, directory, m, ids)
         if has_gguf:
             octavo("convert", "-q", directory, "-o", directory + ".gguf", "-f")
             compare(f"{name}: logits of its GGUF", want, ours(directory + ".gguf", ids))

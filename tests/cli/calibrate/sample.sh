@@ -173,3 +173,27 @@ head -c 200 m.imatrix >cut.imatrix
 refused 3 calibrate --imatrix cut.imatrix -o x
 expect_err "is cut at byte"
 absent x
+
+# ---- scales of a KV cache: the largest key or value over 448, in the checkpoint and in its config ----
+octavo calibrate -q "$MODEL" --tokens ids --kv-cache --diagonal -o kv.safetensors
+octavo calibrate -q kv.safetensors --activation-scales max -o kvscales.safetensors
+[ "$(octavo ls kvscales.safetensors | grep -c 'self_attn\.[kv]_scale ')" -eq 8 ] || fail "two scales a layer"
+for which in k v; do
+    bytes_of kv.safetensors model.layers.1.self_attn.${which}_cache.amax | od -An -v -tf4 -w4 | sort -g | tail -n 1 >most
+    bytes_of kvscales.safetensors model.layers.1.self_attn.${which}_scale | od -An -v -tf4 -w4 >scale
+    paste most scale | awk '{ d = $1 / 448 - $2; if (d > $2 * 1e-6 || -d > $2 * 1e-6) exit 1 }' || fail "amax / 448 for $which"
+done
+for c in deepseek compressed-tensors; do
+    octavo quantize -q "$MODEL" --convention $c --activation-scales kvscales.safetensors -o kv-$c
+    bytes_of kv-$c/model.safetensors model.layers.1.self_attn.k_scale >a
+    bytes_of kvscales.safetensors model.layers.1.self_attn.k_scale >b
+    same a b
+    octavo verify -q "$MODEL" kv-$c --min-sqnr 31
+    octavo audit -q kv-$c >audited || { cat audited; fail "a sound checkpoint"; }
+done
+grep -q '"num_bits": *8' kv-compressed-tensors/config.json && grep -q '"kv_cache_scheme": *{' kv-compressed-tensors/config.json || fail "kv_cache_scheme in config.json"
+octavo dequantize -q kv-compressed-tensors -o kv-back # and it is read again
+refused 2 quantize "$MODEL" -t ascend-910b --activation-scales kvscales.safetensors -o x
+expect_err "scales of a KV cache"
+refused 3 quantize - --convention deepseek --activation-scales kvscales.safetensors -o x <"$MODEL/model.safetensors"
+absent x
