@@ -154,22 +154,28 @@ static __attribute__((noinline)) void error_half(const float *x, const float *y,
     *half = h;
 }
 
-static double tree(const __m256d *lo, const __m256d *hi)
+/* Lane i with i + 8, then with i + 4, i + 2, i + 1: as kern_lane_sum. */
+static ALWAYS_INLINE double tree(const __m256d *lo, const __m256d *hi)
 {
-    double lane[16];
+    const __m256d four = _mm256_add_pd(_mm256_add_pd(lo[0], hi[0]), _mm256_add_pd(lo[1], hi[1]));
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
 
-    for (int i = 0; i < 2; i++) {
-        _mm256_storeu_pd(lane + 4 * i, lo[i]);
-        _mm256_storeu_pd(lane + 8 + 4 * i, hi[i]);
-    }
-    return kern_lane_sum(lane);
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+static ALWAYS_INLINE float largest(__m256 x)
+{
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
 static void error(const float *x, const float *y, size_t n, struct kern_error *out)
 {
     enum { STRETCH = 2048 };   /* both inputs of a stretch stay in L1 */
     struct half lo, hi;
-    float max[16];
+    float max;
 
     memset(&lo, 0, sizeof lo);
     hi = lo;
@@ -198,11 +204,9 @@ static void error(const float *x, const float *y, size_t n, struct kern_error *o
             lo.equal = hi.equal = _mm256_setzero_si256();
         }
     }
-    _mm256_storeu_ps(max, lo.max);
-    _mm256_storeu_ps(max + 8, hi.max);
-    for (int i = 0; i < 16; i++)
-        if (max[i] > out->max)
-            out->max = max[i];
+    max = largest(_mm256_max_ps(lo.max, hi.max));
+    if (max > out->max)
+        out->max = max;
     out->se += tree(lo.se, hi.se);
     out->sx += tree(lo.sx, hi.sx);
     out->sxy += tree(lo.sxy, hi.sxy);
