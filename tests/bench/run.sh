@@ -162,6 +162,15 @@ verb() {
 # The copy is as large as the output, and no longer needed as it is.
 verb deq 'dequantize' "$bytes" "$copy" dequantize "$q" -o "$copy" -f --in-place --no-sync -T 2
 verb verify 'verify' "$both" "$q" verify "$in" "$q" -T 2
+verb verify1 'verify -T 1' "$both" "$q" verify "$in" "$q" -T 1
+verb look 'verify --inspect' "$both" "$q" verify "$in" "$q" --inspect -T 2
+verb audit 'audit --no-twins' "$qbytes" "$q" audit "$q" --no-twins -T 2
+r=$(calc %.2f "$(figure verify1 2 min) / $(figure cat 2 min) * $bytes / $both")
+goal 'verify, 1 thread, against reading as many bytes alone' '<= 2 x `cat`' "$r x" "$r <= 2"
+g=$(calc %.1f "$both / 1e9 / ($(cpu verify1 3) + $(cpu verify1 4))")
+goal 'verify, bytes read in a second of one core' '>= 10 GB/s' "$g GB/s" "$g >= 10"
+m=$(calc %.1f "$(figure verify1 5 max) / 1024")
+goal 'memory of verify' '<= 32 MiB' "$m MiB" "$m <= 32"
 verb digest 'digest' "$bytes" "$in" digest "$in" -T 2
 rm -f "$copy"
 for t in ascend-950 nvidia-sm90; do
