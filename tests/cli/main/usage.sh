@@ -24,7 +24,7 @@ for v in $verbs; do
     octavo "$v" --list-options >options
     [ -s options ] || fail "options of $v"
     while read -r o; do grep -q -e "$o\b" help || fail "$o in octavo $v --help"; done <options
-    grep -o '^  [ -][a-zA-Z ][, ] --[a-z][a-z-]*' help | sed 's/.*--/--/' | grep -vx -e --help | sort >listed
+    grep -o '^  [ -][a-zA-Z ][, ] --[a-z][a-z0-9-]*' help | sed 's/.*--/--/' | grep -vx -e --help | sort >listed
     sort options >parsed
     same parsed listed
     # An unknown option and its closeness to a known one.
