@@ -360,6 +360,7 @@ int audit_model(struct audit *a, struct model *m, const struct audit_options *o,
         r = audit_add(a, FINDING_ERROR, "pairing", NULL, NULL, e, "%s", strict.msg) || grouping_read(m, false, &g, e) ? -1 : 0;
     }
     a->tensors = m->n;
+    a->convention = g.convention ? g.convention->name : NULL;
     for (size_t i = 0; i < m->n; i++)
         a->bytes += m->t[i].size;
     r = r || audit_tables(a, m, &g, e) || read_all(a, m, &g, o, e) || (o->digests && find_twins(a, m, &g, o, e)) ? -1 : 0;

@@ -21,6 +21,7 @@ struct audit {
     struct finding *f;
     size_t n, cap, count[FINDING_ERROR + 1];
     size_t tensors, quantized;
+    const char *convention;          /* by which the quantized weights are named; NULL: none was recognised */
     uint64_t bytes;
     struct arena mem;
 };

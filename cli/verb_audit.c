@@ -60,12 +60,14 @@ static void print(const struct audit *a, const char *path, const struct common *
     if (c->json) {
         printf("{\"verb\":\"audit\",\"model\":");
         out_json(stdout, path);
+        if (a->convention)
+            printf(",\"convention\":\"%s\"", a->convention);
         printf(",\"tensors\":%zu,\"quantized\":%zu,\"bytes\":%" PRIu64 ",\"errors\":%zu,\"warnings\":%zu,\"notes\":%zu}\n", a->tensors, a->quantized,
                a->bytes, a->count[FINDING_ERROR], a->count[FINDING_WARNING], a->count[FINDING_NOTE]);
     } else {
         char bytes[32];
-        printf("%s: %zu tensors, %zu quantized weights, %s: %zu error%s, %zu warning%s, %zu note%s\n", path, a->tensors, a->quantized,
-               out_bytes(a->bytes, bytes), a->count[FINDING_ERROR], a->count[FINDING_ERROR] == 1 ? "" : "s", a->count[FINDING_WARNING],
+        printf("%s: %zu tensors, %zu quantized weights%s%s%s, %s: %zu error%s, %zu warning%s, %zu note%s\n", path, a->tensors, a->quantized,
+               a->convention ? " (" : "", a->convention ? a->convention : "", a->convention ? ")" : "", out_bytes(a->bytes, bytes), a->count[FINDING_ERROR], a->count[FINDING_ERROR] == 1 ? "" : "s", a->count[FINDING_WARNING],
                a->count[FINDING_WARNING] == 1 ? "" : "s", a->count[FINDING_NOTE], a->count[FINDING_NOTE] == 1 ? "" : "s");
     }
 }

@@ -80,6 +80,15 @@ if [ -x "${OCTAVO%/*}/mini" ]; then
         *) want=0 ;;
         esac
         [ $got -eq $want ] || { cat out err; fail "exit $want for $style"; }
+        case $style in
+        bf16) who= ;;
+        v4) who=deepseek-v4 ;;
+        v3* | qwen*) who=deepseek ;;
+        ct-*) who=compressed-tensors ;;
+        ascend-*) who=ascend-v1 ;;
+        *) who=${style%%-[mnf]*} ;;
+        esac
+        [ -z "$who" ] || tail -n 1 out | grep -qF "quantized weights ($who)," || { tail -n 1 out; fail "the convention $who of $style"; }
     done
 fi
 
