@@ -9,23 +9,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-double error_mse(const struct error_sums *s) { return s->n ? s->k.se / (double)s->n : 0; }
+/* A NaN has no sign: which one it would have depends on the instructions that made it. */
+static double unsigned_nan(double x) { return isnan(x) ? (double)NAN : x; }
+
+double error_mse(const struct error_sums *s) { return s->n ? unsigned_nan(s->k.se / (double)s->n) : 0; }
 
 double error_rel(const struct error_sums *s)
 {
-    return s->k.se == 0 ? 0 : sqrt(s->k.se / s->k.sx);
+    return s->k.se == 0 ? 0 : unsigned_nan(sqrt(s->k.se / s->k.sx));
 }
 
 double error_sqnr(const struct error_sums *s)
 {
-    return s->k.se == 0 ? INFINITY : 10 * log10(s->k.sx / s->k.se);
+    return s->k.se == 0 ? INFINITY : unsigned_nan(10 * log10(s->k.sx / s->k.se));
 }
 
 double error_gain(const struct error_sums *s) { return s->k.sy > 0 ? s->k.sxy / s->k.sy : 1; }
 
 double error_cosine(const struct error_sums *s)
 {
-    return s->k.se == 0 ? 1 : s->k.sxy / sqrt(s->k.sx * s->k.sy);
+    return s->k.se == 0 ? 1 : unsigned_nan(s->k.sxy / sqrt(s->k.sx * s->k.sy));
 }
 
 static void add_kern(struct kern_error *to, const struct kern_error *k)

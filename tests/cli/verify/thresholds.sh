@@ -64,3 +64,14 @@ refused 2 verify "$MODEL" q --max-rel much
 refused 2 verify "$MODEL" q --max-rel nan
 refused 3 verify "$MODEL" nowhere
 refused 3 verify nowhere "$MODEL"
+# NaN has no sign, whatever made it.
+safetensors a.safetensors '{"x":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}'
+repeat 4 '\000\000\200\077' >>a.safetensors
+for bits in '\000\000\300\177' '\000\000\300\377'; do
+    safetensors b.safetensors '{"x":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}'
+    { repeat 3 '\000\000\000\100'; printf "$bits"; } >>b.safetensors
+    for level in c avx2; do
+        OCTAVO_CPU=$level octavo verify a.safetensors b.safetensors >nan.$level 2>/dev/null || continue
+        grep -q ' nan ' nan.$level && ! grep -q -e '-nan' nan.$level || { cat nan.$level; fail "nan without a sign"; }
+    done
+done
