@@ -18,16 +18,21 @@ const char *severity_name(enum severity s)
 
 int audit_add(struct audit *a, enum severity s, const char *rule, const char *tensor, const struct place *at, struct err *e, const char *fmt, ...)
 {
-    char text[512];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    const int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    char *says = n < 0 ? NULL : arena_alloc(&a->mem, (size_t)n + 1, e);
+    if (!says)
+        return n < 0 ? err_set(e, ERR_SYSTEM, "cannot format a string") : -1;
+    va_start(ap, fmt);
+    vsnprintf(says, (size_t)n + 1, fmt, ap);
     va_end(ap);
     if (mem_grow((void **)&a->f, &a->cap, a->n + 1, sizeof *a->f, e))
         return -1;
     struct finding *f = &a->f[a->n];
-    *f = (struct finding){s, rule, tensor ? arena_strdup(&a->mem, tensor, e) : NULL, at ? *at : NO_PLACE, arena_strdup(&a->mem, text, e)};
-    if (!f->says || (tensor && !f->tensor))
+    *f = (struct finding){s, rule, tensor ? arena_strdup(&a->mem, tensor, e) : NULL, at ? *at : NO_PLACE, says};
+    if (tensor && !f->tensor)
         return -1;
     a->count[s]++;
     a->n++;
@@ -38,7 +43,8 @@ static int worst_first(const void *a, const void *b)
 {
     const struct finding *x = a, *y = b;
     const int by_tensor = strcmp(x->tensor ? x->tensor : "", y->tensor ? y->tensor : "");
-    return x->severity != y->severity ? (x->severity > y->severity ? -1 : 1) : by_tensor ? by_tensor : strcmp(x->rule, y->rule);
+    const int by_rule = strcmp(x->rule, y->rule);
+    return x->severity != y->severity ? (x->severity > y->severity ? -1 : 1) : by_tensor ? by_tensor : by_rule ? by_rule : strcmp(x->says, y->says);
 }
 
 void audit_sort(struct audit *a)
@@ -55,14 +61,15 @@ void audit_free(struct audit *a)
 }
 
 /* ---- one pass over the bytes ------------------------------------------------------------------ */
+enum { LONG_ROW = 1 << 20 };         /* columns */
+struct looking;
 struct looked {                      /* a tensor that stands for itself, or the codes of a weight */
+    struct looking *all;
     const char *name;
     const struct tensor *t;
     const struct group *g;
     struct view view;
-    struct inspection look;
-    struct inspector inspector;
-    bool tried;
+    struct look *look;               /* of a weight, from its first box to its last */
     uint64_t n, odd;                 /* values; NaN and Inf among them, the first of which: */
     struct place first_odd;
     double sum;                      /* of squares */
@@ -70,7 +77,15 @@ struct looked {                      /* a tensor that stands for itself, or the 
     struct place at_amax;
     uint64_t rows, same_rows;        /* rows of more than one value that are all the same and not 0 */
     struct place first_same;
-    pthread_mutex_t *lock;
+};
+struct look {
+    struct inspector inspector;
+    struct inspection says;
+};
+struct looking {
+    struct audit *a;
+    const struct model *m;
+    pthread_mutex_t lock;
 };
 struct box_looked {
     double sum;
@@ -98,9 +113,9 @@ static float odd_row(struct looked *x, const struct box *b, uint64_t r, const fl
     return amax;
 }
 
-static void plain_row(struct looked *x, const struct box *b, uint64_t r, const float *f, const struct kern *k)
+static void plain_row(struct looked *x, const struct box *b, uint64_t r, const float *f, bool whole, const struct kern *k)
 {
-    const bool same = b->cols > 1 && f[0] != 0 && !memcmp(f, f + 1, (b->cols - 1) * sizeof *f);
+    const bool same = whole && b->cols > 1 && f[0] != 0 && !memcmp(f, f + 1, (b->cols - 1) * sizeof *f);
     struct kern_error sums = {0};
     float amax;
     k->amax[SRC_F32](f, b->cols * sizeof *f, 1, b->cols, b->cols, &amax);
@@ -117,12 +132,12 @@ static void plain_row(struct looked *x, const struct box *b, uint64_t r, const f
         }
     if (same && !x->same_rows++)
         x->first_same = (struct place){b->batch, r, b->col};
-    x->rows++;
+    x->rows += b->col == 0;
 }
 
 static void merge(struct looked *to, const struct looked *x)
 {
-    pthread_mutex_lock(to->lock);
+    pthread_mutex_lock(&to->all->lock);
     to->odd += x->odd;
     earliest(&to->first_odd, &x->first_odd);
     if (x->amax > to->amax) {
@@ -134,18 +149,26 @@ static void merge(struct looked *to, const struct looked *x)
     to->rows += x->rows;
     to->same_rows += x->same_rows;
     earliest(&to->first_same, &x->first_same);
-    pthread_mutex_unlock(to->lock);
+    pthread_mutex_unlock(&to->all->lock);
 }
 
-static int open_inspector(struct looked *x, const struct values *v, struct err *e)
+/* With the first box: a model of 100,000 tensors has few open at a time. */
+static int open_look(struct looked *x, const struct values *v, struct err *e)
 {
     int r = 0;
-    pthread_mutex_lock(x->lock);
-    if (!x->tried)
-        r = inspect_open(&x->inspector, &x->look, v, false, e);
-    x->tried = true;
-    pthread_mutex_unlock(x->lock);
+    pthread_mutex_lock(&x->all->lock);
+    if (!x->look && (!(x->look = mem_alloc(1, sizeof *x->look, e)) || inspect_open(&x->look->inspector, &x->look->says, v, false, e)))
+        r = -1;
+    pthread_mutex_unlock(&x->all->lock);
     return r;
+}
+
+static void close_look(struct looked *x)
+{
+    if (x->look)
+        inspect_free(&x->look->inspector);
+    free(x->look);
+    x->look = NULL;
 }
 
 static int look_box(const struct op *op, struct active *a, unsigned pass, uint64_t index, const struct box *b, const uint8_t *in, size_t stride,
@@ -159,68 +182,32 @@ static int look_box(const struct op *op, struct active *a, unsigned pass, uint64
     if (!rows || !f)
         return -1;
     values_init(&v, op->src, &op->view, op->from, a->side);
-    if (op->from && open_inspector(x, &v, e))
+    if (op->from && open_look(x, &v, e))
         return -1;
-    void *room = x->inspector.to ? scratch_get(&w->out[1], INSPECT_MEMORY(b->cols), e) : rows;
+    struct inspector *in_it = op->from && x->look->inspector.to ? &x->look->inspector : NULL;
+    void *room = in_it ? scratch_get(&w->out[1], INSPECT_MEMORY(b->cols), e) : rows;
     if (!room)
         return -1;
     const struct values_row memory = values_row_memory(rows, b->cols);
     uint8_t *code = rows + VALUES_ROW_BYTES(b->cols + 8);
     struct inspect_part part;
-    if (x->inspector.to)
-        inspect_begin(&part, &x->inspector, b, room);
+    if (in_it)
+        inspect_begin(&part, in_it, b, room);
     for (uint64_t r = 0; r < b->rows; r++) {
         bool clean;
-        if (x->inspector.to) {
+        if (in_it) {
             values_codes(&op->view, in + r * stride, b->cols, code);
-            inspect_row(&x->inspector, &part, &v, b, b->row + r, code, NULL);
+            inspect_row(in_it, &part, &v, b, b->row + r, code, NULL);
         }
         if (values_row(&v, w->k, b->batch, b->row + r, b->col, b->cols, in + r * stride, VALUES_NEAREST, false, &memory, f, &clean, e))
             return -1;
-        plain_row(&mine, b, b->row + r, f, w->k);
+        plain_row(&mine, b, b->row + r, f, b->cols == op->m.cols, w->k);
     }
-    if (x->inspector.to)
-        inspect_end(&x->inspector, &part, b);
+    if (in_it)
+        inspect_end(in_it, &part, b);
     ((struct box_looked *)a->box_data)[index].sum = mine.sum;
     merge(x, &mine);
     return 0;
-}
-
-static int look_finish(struct op *op, struct active *a, struct err *e)
-{
-    (void)e;
-    struct looked *x = op->ctx;
-    for (uint64_t i = 0; i < op->boxes; i++)
-        x->sum += ((const struct box_looked *)a->box_data)[i].sum;
-    if (x->inspector.to) {
-        struct values v;
-        values_init(&v, op->src, &op->view, op->from, a->side);
-        inspect_finish(&x->inspector, &v);
-        inspect_free(&x->inspector);
-    } else {
-        x->g = NULL;
-    }
-    return 0;
-}
-
-static const struct xform xform_look = {"look", true, look_box, look_finish};
-
-static int add_op(struct plan *p, struct looked *x, size_t i, struct err *e)
-{
-    const struct stored *from;
-    struct op *op = plan_op(p, &xform_look, p->src, i, e);
-    if (!op || plan_grain(p, x->t, &x->view, &from, e))
-        return -1;
-    op->ctx = x;
-    op_input(op, i);
-    op->view = x->view;
-    op->from = x->g;
-    if (x->g)
-        op_sides(op, x->g);
-    op->box_data = sizeof(struct box_looked);
-    op->m = view_matrix(&x->view);
-    const struct grain g = {1, 0, x->view, from, NULL, false};
-    return op_cut(op, &g, e);
 }
 
 /* ---- what they tell ------------------------------------------------------------------------------- */
@@ -229,9 +216,8 @@ static bool says_ue8m0(const struct model *m)
     return m->config && strstr(m->config, "\"scale_fmt\"") && strstr(m->config, "ue8m0");
 }
 
-static int tell_scales(struct audit *a, const struct model *m, const struct looked *x, struct err *e)
+static int tell_scales(struct audit *a, const struct model *m, const struct looked *x, const struct inspection *l, struct err *e)
 {
-    const struct inspection *l = &x->look;
     const bool labelled = scheme_pow2(x->g->scheme) || says_ue8m0(m);
     if (l->bad_scales
         && audit_add(a, FINDING_ERROR, "bad-scale", x->name, &l->first_bad, e, "%" PRIu64 " of %" PRIu64 " scales are 0, negative or no numbers; the first is %g",
@@ -252,16 +238,16 @@ static int tell_scales(struct audit *a, const struct model *m, const struct look
                                       "is the largest there is: the scale is too small", l->full_blocks, l->blocks) : 0;
 }
 
-static int tell_one(struct audit *a, const struct model *m, const struct looked *x, struct err *e)
+/* l: NULL: codes were not looked at */
+static int tell_one(struct audit *a, const struct model *m, const struct looked *x, const struct inspection *l, struct err *e)
 {
-    const struct inspection *l = x->g ? &x->look : NULL;
     const double rms = x->n > x->odd ? sqrt(x->sum / (double)(x->n - x->odd)) : 0;
     if (l && l->nan && audit_add(a, FINDING_ERROR, "nan-code", x->name, &l->first_nan, e, "%" PRIu64 " of %" PRIu64 " codes are NaN or Inf", l->nan, l->codes))
         return -1;
     if (x->odd && !(l && (l->nan || l->bad_scales))
         && audit_add(a, FINDING_ERROR, "nan-value", x->name, &x->first_odd, e, "%" PRIu64 " of %" PRIu64 " values are NaN or Inf", x->odd, x->n))
         return -1;
-    if (l && tell_scales(a, m, x, e))
+    if (l && tell_scales(a, m, x, l, e))
         return -1;
     const bool matrix = x->view.rank > 1 && x->n >= 256;
     if (matrix && x->amax == 0 && !x->odd)
@@ -276,11 +262,53 @@ static int tell_one(struct audit *a, const struct model *m, const struct looked 
              ? audit_add(a, FINDING_NOTE, "outlier", x->name, &x->at_amax, e, "%g is %.0f times the root mean square", (double)x->amax, (double)x->amax / rms) : 0;
 }
 
+/* ---- all tensors ---------------------------------------------------------------------------------- */
+/* Under the lock of the run: findings come one at a time, in any order. */
+static int look_finish(struct op *op, struct active *a, struct err *e)
+{
+    struct looked *x = op->ctx;
+    const struct inspection *l = NULL;
+    for (uint64_t i = 0; i < op->boxes; i++)
+        x->sum += ((const struct box_looked *)a->box_data)[i].sum;
+    if (x->look && x->look->inspector.to) {
+        struct values v;
+        values_init(&v, op->src, &op->view, op->from, a->side);
+        inspect_finish(&x->look->inspector, &v);
+        l = &x->look->says;
+    }
+    const int r = tell_one(x->all->a, x->all->m, x, l, e);
+    close_look(x);
+    return r;
+}
+
+static const struct xform xform_look = {"look", true, look_box, look_finish};
+
+static int add_op(struct plan *p, struct looked *x, size_t i, struct err *e)
+{
+    const struct stored *from;
+    struct op *op = plan_op(p, &xform_look, p->src, i, e);
+    if (!op || plan_grain(p, x->t, &x->view, &from, e))
+        return -1;
+    op->ctx = x;
+    op_input(op, i);
+    op->view = x->view;
+    op->from = x->g;
+    if (x->g)
+        op_sides(op, x->g);
+    op->box_data = sizeof(struct box_looked);
+    op->m = view_matrix(&x->view);
+    /* Whole rows, for what is said of rows; one that is too long to be held is cut. */
+    const struct scheme *s = x->g ? x->g->scheme : NULL;
+    const uint64_t step = !s ? view_step(&x->view) : s->block_cols ? lcm_u64(view_step(&x->view), s->block_cols) : 0;
+    const struct grain g = {1, op->m.cols > LONG_ROW ? step : 0, x->view, from, NULL, false};
+    return op_cut(op, &g, e);
+}
+
 static int read_all(struct audit *a, struct model *m, const struct grouping *g, const struct audit_options *o, struct err *e)
 {
     struct plan p = {.src = m, .group = *g};
     struct looked *x = mem_alloc(m->n + 1, sizeof *x, e);
-    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    struct looking all = {a, m, PTHREAD_MUTEX_INITIALIZER};
     size_t n = 0;
     int r = x ? 0 : -1;
     for (size_t i = 0; !r && i < m->n; i++) {
@@ -290,18 +318,16 @@ static int read_all(struct audit *a, struct model *m, const struct grouping *g, 
         a->quantized += weight;
         if ((g->part[i] != PART_PLAIN && !weight) || !values_readable(view.elem, of) || !tensor_elems(&m->t[i]))
             continue;
-        x[n] = (struct looked){.name = of ? of->name : m->t[i].name, .t = &m->t[i], .g = of, .view = view, .first_odd = NO_PLACE, .first_same = NO_PLACE,
-                               .at_amax = NO_PLACE, .lock = &lock};
+        x[n] = (struct looked){.all = &all, .name = of ? of->name : m->t[i].name, .t = &m->t[i], .g = of, .view = view, .first_odd = NO_PLACE, .first_same = NO_PLACE,
+                               .at_amax = NO_PLACE};
         const struct matrix s = view_matrix(&view);
         x[n].n = s.batch * s.rows * s.cols;
         p.bytes_in += m->t[i].size;
         r = add_op(&p, &x[n++], i, e);
     }
     r = r || run_plan(&p, NULL, NULL, &o->run, NULL, e) ? -1 : 0;
-    for (size_t i = 0; i < n; i++) {
-        r = r || tell_one(a, m, &x[i], e) ? -1 : 0;
-        inspect_free(&x[i].inspector);
-    }
+    for (size_t i = 0; i < n; i++)
+        close_look(&x[i]);
     p.group = (struct grouping){0};
     plan_free(&p);
     free(x);

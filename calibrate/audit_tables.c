@@ -12,9 +12,10 @@ enum { LAYERS = 4096, EDGE = 10 /* a tensor that more than one layer in so many 
 /* Tensors of the same name in each layer: "model.layers." and "mlp.experts.*.gate_proj.weight". */
 struct kind {
     const char *stem, *rest;
-    uint32_t *count;                 /* per layer: how many (experts) */
-    size_t room;
+    uint32_t *layer;                 /* of each tensor: the same number once for each expert; sorted by tally() */
+    size_t n, cap;
     uint64_t layers;                 /* one more than the last that has any */
+    uint64_t most;                   /* tensors of one layer */
 };
 struct kinds {
     struct kind *k;
@@ -57,38 +58,54 @@ static int add_name(struct kinds *x, const char *name, struct err *e)
         x->k[x->n++] = (struct kind){.stem = stem, .rest = rest};
     }
     struct kind *k = &x->k[i];
-    while (k->room <= layer) {
-        const size_t old = k->room;
-        if (mem_grow((void **)&k->count, &k->room, layer + 1, sizeof *k->count, e))
-            return -1;
-        memset(k->count + old, 0, (k->room - old) * sizeof *k->count);
-    }
-    k->count[layer]++;
-    k->layers = max_u64(k->layers, layer + 1);
+    if (mem_grow((void **)&k->layer, &k->cap, k->n + 1, sizeof *k->layer, e))
+        return -1;
+    k->layer[k->n++] = (uint32_t)layer;
     return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* How many tensors from number i on are of its layer. */
+static size_t run_of(const struct kind *k, size_t i)
+{
+    size_t n = 1;
+    while (i + n < k->n && k->layer[i + n] == k->layer[i])
+        n++;
+    return n;
+}
+
+static void tally(struct kind *k)
+{
+    qsort(k->layer, k->n, sizeof *k->layer, by_number);
+    k->layers = (uint64_t)k->layer[k->n - 1] + 1;
+    for (size_t i = 0; i < k->n; i += run_of(k, i))
+        k->most = max_u64(k->most, run_of(k, i));
 }
 
 static int check_kind(struct audit *a, const struct kind *k, uint64_t layers, struct err *e)
 {
-    uint64_t first = UINT64_MAX, have = 0, most = 0, lacks = 0;
-    for (uint64_t i = 0; i < k->layers; i++)
-        if (k->count[i]) {
-            first = min_u64(first, i);
-            most = max_u64(most, k->count[i]);
-            have++;
-        }
-    for (uint64_t i = first; i < k->layers; i++)
-        lacks += !k->count[i];
-    for (uint64_t i = first; i < k->layers; i++) {
-        if (!k->count[i] && lacks * EDGE <= layers
-            && audit_add(a, FINDING_ERROR, "missing", NULL, NULL, e, "there is no '%s%" PRIu64 ".%s', which %" PRIu64 " other layers have", k->stem, i, k->rest, have))
-            return -1;
-        if (k->count[i] && k->count[i] < most && strchr(k->rest, '*')
-            && audit_add(a, FINDING_ERROR, "missing", NULL, NULL, e, "'%s%" PRIu64 ".%s' is there %" PRIu32 " times, and %" PRIu64 " times in other layers", k->stem, i,
-                         k->rest, k->count[i], most))
+    uint64_t have = 0, gap = k->layer[0];
+    for (size_t i = 0; i < k->n; i += run_of(k, i)) {
+        const size_t n = run_of(k, i);
+        gap += k->layer[i] == gap;
+        have++;
+        if (n < k->most && strchr(k->rest, '*')
+            && audit_add(a, FINDING_ERROR, "missing", NULL, NULL, e, "'%s%" PRIu32 ".%s' is there %zu times, and %" PRIu64 " times in other layers", k->stem, k->layer[i],
+                         k->rest, n, k->most))
             return -1;
     }
-    return 0;
+    const uint64_t lacks = k->layers - k->layer[0] - have;
+    char more[64] = "";
+    if (!lacks || lacks * EDGE > layers)
+        return 0;
+    if (lacks > 1)
+        snprintf(more, sizeof more, ", nor that of %" PRIu64 " more layer%s", lacks - 1, lacks == 2 ? "" : "s");
+    return audit_add(a, FINDING_ERROR, "missing", NULL, NULL, e, "there is no '%s%" PRIu64 ".%s'%s, which %" PRIu64 " other layers have", k->stem, gap, k->rest, more, have);
 }
 
 /* ---- config.json -------------------------------------------------------------------------------- */
@@ -125,11 +142,8 @@ static int check_layers(struct audit *a, const struct kinds *x, const json_t *c,
         any = true;
         layers = max_u64(layers, k->layers);
         const char *star = strstr(k->rest, "experts.*");
-        uint64_t most = 0;
-        for (uint64_t l = 0; l < k->layers; l++)
-            most = max_u64(most, k->count[l]);
-        if (experts && star && most < experts
-            && audit_add(a, FINDING_ERROR, "experts", NULL, NULL, e, "config.json says %" PRIu64 " experts, and there are at most %" PRIu64 " '%s*.%s'", experts, most, k->stem,
+        if (experts && star && k->most < experts
+            && audit_add(a, FINDING_ERROR, "experts", NULL, NULL, e, "config.json says %" PRIu64 " experts, and there are at most %" PRIu64 " '%s*.%s'", experts, k->most, k->stem,
                          k->rest))
             return -1;
     }
@@ -191,8 +205,10 @@ int audit_tables(struct audit *a, const struct model *m, const struct grouping *
     for (size_t i = 0; !r && i < m->n; i++)
         if (g->part[i] == PART_PLAIN || g->part[i] == PART_WEIGHT)
             r = add_name(&x, g->part[i] == PART_WEIGHT ? g->g[g->group[i]].name : m->t[i].name, e);
-    for (size_t i = 0; i < x.n; i++)
+    for (size_t i = 0; !r && i < x.n; i++) {
+        tally(&x.k[i]);
         layers = max_u64(layers, x.k[i].layers);
+    }
     for (size_t i = 0; !r && i < x.n; i++)
         r = check_kind(a, &x.k[i], layers, e);
     if (!r && json_is_object(config))
@@ -201,7 +217,7 @@ int audit_tables(struct audit *a, const struct model *m, const struct grouping *
         r = audit_add(a, FINDING_ERROR, "config", NULL, NULL, e, "config.json is no JSON object");
     json_decref(config);
     for (size_t i = 0; i < x.n; i++)
-        free(x.k[i].count);
+        free(x.k[i].layer);
     free(x.k);
     map_free(&x.by_name);
     arena_free(&x.mem);

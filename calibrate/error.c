@@ -64,8 +64,8 @@ struct partner {
     struct tensor_error *out;
     bool bf16;                 /* values of the other model are rounded to BF16 */
     bool flush;                /* subnormal codes of the other model are 0 */
-    struct inspector look;     /* of the other model's codes; not opened before the first box */
-    bool looks, looked;
+    struct inspector *look;    /* of the other model's codes; not opened before the first box */
+    bool looks;
 };
 struct box_error {
     struct error_sums sums;
@@ -108,17 +108,18 @@ static int partner_looks(struct partner *p, const struct values *v, struct err *
     if (!p->looks)
         return 0;
     pthread_mutex_lock(p->lock);
-    if (p->looks && !p->look.to && !p->looked) {
-        r = inspect_open(&p->look, p->out->look, v, true, e);
-        p->looked = !r;
-    }
+    if (!p->look && (!(p->look = mem_alloc(1, sizeof *p->look, e)) || inspect_open(p->look, p->out->look, v, true, e)))
+        r = -1;
     pthread_mutex_unlock(p->lock);
     return r;
 }
 
 static void partner_free(struct partner *p)
 {
-    inspect_free(&p->look);
+    if (p->look)
+        inspect_free(p->look);
+    free(p->look);
+    p->look = NULL;
     for (int s = 0; s < SIDE_COUNT; s++) {
         free(p->side[s]);
         p->side[s] = NULL;
@@ -233,9 +234,9 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
     if (partner_looks(p, &y.v, e))
         return -1;
     struct inspect_part part;
-    const bool looks = p->look.to;
+    const bool looks = p->look && p->look->to;
     if (looks)
-        inspect_begin(&part, &p->look, b, room);
+        inspect_begin(&part, p->look, b, room);
     for (size_t r = 0; r < b->rows; r++) {
         if (p->flush) {
             y.in = in;
@@ -263,14 +264,14 @@ static int compare_box(const struct op *op, struct active *a, unsigned pass, uin
             values_codes(&op->view, y.in + r * y.stride, b->cols, code);
             out->sums.saturated += count_saturated(&tops, code, x.f, y.f, b->cols);
             if (looks)
-                inspect_row(&p->look, &part, &y.v, b, b->row + r, code, x.f);
+                inspect_row(p->look, &part, &y.v, b, b->row + r, code, x.f);
         }
         if ((r + 1) % ERROR_BLOCK == 0 || r + 1 == b->rows)
             close_blocks(out, block, blocks, b, b->row + r / ERROR_BLOCK * ERROR_BLOCK, p->out);
     }
     out->sums.n = b->rows * b->cols;
     if (looks)
-        inspect_end(&p->look, &part, b);
+        inspect_end(p->look, &part, b);
     return 0;
 }
 
@@ -299,11 +300,10 @@ static int compare_finish(struct op *op, struct active *a, struct err *e)
 {
     (void)e;
     struct partner *p = op->ctx;
-    if (p->look.to) {
+    if (p->look && p->look->to) {
         struct values v;
         values_init(&v, op->src, &op->view, op->from, a->side);
-        inspect_finish(&p->look, &v);
-        inspect_free(&p->look);
+        inspect_finish(p->look, &v);
     } else {
         p->out->look = NULL;
     }

@@ -110,9 +110,12 @@ static void earlier(struct place *to, const struct place *p)
         *to = *p;
 }
 
-void inspect_begin(struct inspect_part *p, const struct inspector *i, const struct box *b, void *memory)
+void inspect_begin(struct inspect_part *p, struct inspector *i, const struct box *b, void *memory)
 {
-    *p = (struct inspect_part){.roundings = i->to->roundings, .first_nan = NO_PLACE, .first_moved = NO_PLACE, .brow = UINT64_MAX};
+    *p = (struct inspect_part){.first_nan = NO_PLACE, .first_moved = NO_PLACE, .brow = UINT64_MAX};
+    pthread_mutex_lock(&i->lock);
+    p->roundings = i->to->roundings; /* what other boxes have ruled out already need not be judged here */
+    pthread_mutex_unlock(&i->lock);
     p->seen = memory;
     p->z = (float *)(void *)(p->seen + ceil_div(b->cols, i->block_cols) + 1);
     p->nearest = (uint8_t *)(p->z + b->cols);
@@ -147,7 +150,6 @@ void inspect_end(struct inspector *i, struct inspect_part *p, const struct box *
     to->other_f32 += p->other_f32;
     to->other_bf16 += p->other_bf16;
     to->doubled += p->doubled;
-    to->clamped += p->clamped;
     to->over_nan += p->over_nan;
     to->roundings &= p->roundings;
     earlier(&to->first_nan, &p->first_nan);
@@ -184,7 +186,7 @@ static void compare(const struct inspector *i, struct inspect_part *p, const str
     uint64_t equal = 0;
     if (!(p->roundings & ~(1u << ROUND_EVEN))) { /* only codes that differ are looked at */
         for (uint64_t c = from; c < to; c++)
-            equal += p->nearest[c] == code[c];
+            equal += (p->nearest[c] == code[c]) & (p->z[c] == p->z[c]);
         p->steps[0] += equal;
         if (equal == to - from)
             return;
@@ -197,7 +199,6 @@ static void compare(const struct inspector *i, struct inspect_part *p, const str
         const bool over = (double)p->z[c] > most || (double)p->z[c] < least;
         if (want == INSPECT_NO_RANK || isnan(p->z[c]))
             continue;
-        p->clamped += over && have == want;
         p->over_nan += over && have == INSPECT_NO_RANK;
         if (have == INSPECT_NO_RANK)
             continue;

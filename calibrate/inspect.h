@@ -50,14 +50,14 @@ struct inspection {
 
     /* beside the original: */
     bool compared;
-    uint64_t steps[INSPECT_STEPS];   /* codes that are 0, 1, 2, 3 and more codes away from the nearest at their scale */
+    uint64_t steps[INSPECT_STEPS];   /* codes that are 0, 1, 2, 3 and more codes away from the nearest at their scale; where either is NaN: none */
     uint64_t other_f32;              /* codes next to the nearest, of what lies between both as nearly as FP32 can tell: operations in another
                                       * order */
     uint64_t other_bf16;             /* codes that are the nearest of x / scale in BF16 */
     uint64_t doubled;                /* codes exactly one exponent above the nearest */
     struct place first_moved;          /* the first that is not the nearest */
     uint32_t roundings;              /* bits: which of enum round_mode explain every code */
-    uint64_t clamped, over_nan;      /* of elements beyond the largest code: clamped, NaN */
+    uint64_t over_nan;               /* elements beyond the largest code that became NaN */
     bool ruled;                      /* scales were compared with rules: */
     uint64_t rules;                  /* bits: those of inspect_rule_name() that explain every scale */
     size_t most;                     /* when there are none: the one that explains most of them (three quarters and more), or SIZE_MAX; */
@@ -101,7 +101,7 @@ struct inspector {
 enum { INSPECT_NO_RANK = 0xffff };
 /* What one box adds. */
 struct inspect_part {
-    uint64_t count[256], steps[INSPECT_STEPS], other_f32, other_bf16, doubled, clamped, over_nan;
+    uint64_t count[256], steps[INSPECT_STEPS], other_f32, other_bf16, doubled, over_nan;
     uint32_t roundings;
     struct place first_nan, first_moved;
     struct block_seen *seen;         /* of the row of blocks that is being read */
@@ -114,7 +114,7 @@ struct inspect_part {
 int inspect_open(struct inspector *i, struct inspection *to, const struct values *v, bool compared, struct err *e) MUST_USE;
 /* memory: INSPECT_MEMORY(columns of the box) bytes, aligned to 8. */
 #define INSPECT_MEMORY(cols) (21 * ((cols) + 16))
-void inspect_begin(struct inspect_part *p, const struct inspector *i, const struct box *b, void *memory);
+void inspect_begin(struct inspect_part *p, struct inspector *i, const struct box *b, void *memory);
 /* Row r of the matrix, columns of box b, a byte per code; x: the original, or NULL. */
 void inspect_row(struct inspector *i, struct inspect_part *p, const struct values *v, const struct box *b, uint64_t r, const uint8_t *code,
                  const float *x);

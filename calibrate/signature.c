@@ -67,7 +67,7 @@ static enum signature by_rules(const struct inspection *l, const struct error_su
 {
     char rules[160];
     bool bf16;
-    const uint64_t moved = l->codes - l->steps[0] - l->nan;
+    const uint64_t moved = l->steps[1] + l->steps[2] + l->steps[3] + l->steps[4];
     const double error_db = error_sqnr(s);
     const bool nearest = l->roundings >> ROUND_EVEN & 1;
     int r = 0;
