@@ -145,7 +145,7 @@ static enum signature by_error(const struct tensor_error *t, char *text, size_t 
 
 enum signature signature_of(const struct tensor_error *t, char *text, size_t n)
 {
-    const struct inspection *l = t->look;
+    const struct inspection *l = t->look && t->look->codes ? t->look : NULL; /* a tensor of no rows tells nothing */
     enum signature s = SIGN_NONE;
     *text = 0;
     if (!t->scheme || t->bytes)

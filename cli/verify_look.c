@@ -135,7 +135,7 @@ void look_json(const struct tensor_error *t)
         printf(",\"made\":\"%s\",\"signature\":", word[s]);
         out_json(stdout, text);
     }
-    if (!l)
+    if (!l || !l->codes)
         return;
     printf(",\"zero_codes\":%" PRIu64 ",\"subnormal_codes\":%" PRIu64 ",\"largest_codes\":%" PRIu64 ",\"nan_codes\":%" PRIu64, l->zero, l->subnormal,
            l->largest, l->nan);

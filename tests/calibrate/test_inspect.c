@@ -392,6 +392,30 @@ Test(inspect, audit_of_tables)
     audit_free(&a);
 }
 
+/* Many layers that lack the same: one finding. A high layer number: no memory for those below it. */
+Test(inspect, audit_of_many_layers)
+{
+    enum { HAVE = 40 };
+    struct mk_tensor t[2 * HAVE];
+    char name[2 * HAVE][80];
+    const float x[4] = {1, 2, 3, 4};
+    size_t n = 0;
+    for (int l = 0; l < HAVE; l++)
+        for (int k = 0; k < 2; k++) {
+            if (k && (l == 7 || l == 9 || l == 20))
+                continue;
+            snprintf(name[n], sizeof name[n], "model.layers.%d.%s.weight", l, k ? "o_proj" : "q_proj");
+            t[n] = (struct mk_tensor){name[n], "F32", "[2,2]", x, sizeof x};
+            n++;
+        }
+    struct audit a = audited(t, n, "{}");
+    size_t missing = 0;
+    for (size_t i = 0; i < a.n; i++)
+        missing += !strcmp(a.f[i].rule, "missing");
+    cr_expect(missing == 1 && strstr(a.f[0].says, "model.layers.7.o_proj.weight") && strstr(a.f[0].says, "2 more layers"), "%zu: %s", missing, a.n ? a.f[0].says : "");
+    audit_free(&a);
+}
+
 /* Experts that are fewer in one layer. */
 Test(inspect, audit_of_experts)
 {
