@@ -31,6 +31,15 @@ double error_cosine(const struct error_sums *s)
     return s->k.se == 0 ? 1 : unsigned_nan(s->k.sxy / sqrt(s->k.sx * s->k.sy));
 }
 
+int error_worst_first(const void *a, const void *b)
+{
+    const struct tensor_error *x = *(const struct tensor_error *const *)a, *y = *(const struct tensor_error *const *)b;
+    const double p = error_rel(&x->sums), q = error_rel(&y->sums);
+    if (isnan(p) != isnan(q))
+        return isnan(p) ? -1 : 1;
+    return p > q ? -1 : p < q ? 1 : strcmp(x->name, y->name);
+}
+
 static void add_kern(struct kern_error *to, const struct kern_error *k)
 {
     to->se += k->se;

@@ -42,6 +42,8 @@ double error_rel(const struct error_sums *s);     /* sqrt(sum (y-x)^2 / sum x^2)
 double error_sqnr(const struct error_sums *s);    /* dB; +infinity when equal */
 double error_gain(const struct error_sums *s);    /* what y would have to be multiplied with: sum xy / sum y^2; 1 when y is 0 */
 double error_cosine(const struct error_sums *s);  /* 1 when both are 0 */
+/* For qsort of pointers to struct tensor_error: the largest relative error first (NaN before all), then by name. */
+int error_worst_first(const void *a, const void *b);
 void error_add(struct error_sums *to, const struct error_sums *s);
 
 struct error_report {

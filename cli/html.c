@@ -232,15 +232,6 @@ int html_text(const struct html_page *p, char **text, size_t *n, struct err *e)
 }
 
 /* ---- the worst tensors, once more, for their maps ------------------------------------------------ */
-static int worst_first(const void *a, const void *b)
-{
-    const struct tensor_error *x = *(const struct tensor_error *const *)a, *y = *(const struct tensor_error *const *)b;
-    const double p = error_rel(&x->sums), q = error_rel(&y->sums);
-    if (isnan(p) != isnan(q))
-        return isnan(p) ? -1 : 1;
-    return p > q ? -1 : p < q ? 1 : strcmp(x->name, y->name);
-}
-
 /* A pattern that is this name and no other. */
 static int add_name(struct rules *r, const char *name, struct arena *mem, struct err *e)
 {
@@ -263,7 +254,7 @@ static int choose(struct rules *rules, const struct error_report *r, size_t *cho
         if (!r->t[i].bytes && r->t[i].sums.k.equal != r->t[i].sums.n && r->t[i].map_cols)
             t[n++] = &r->t[i];
     if (n)
-        qsort(t, n, sizeof *t, worst_first);
+        qsort(t, n, sizeof *t, error_worst_first);
     *chosen = n < HTML_WORST ? n : HTML_WORST;
     for (size_t i = 0; i < *chosen; i++)
         if (add_name(rules, t[i]->name, mem, e))
@@ -274,7 +265,7 @@ static int choose(struct rules *rules, const struct error_report *r, size_t *cho
 static int by_rel(const void *a, const void *b)
 {
     const struct tensor_error *x = a, *y = b;
-    return worst_first(&x, &y);
+    return error_worst_first(&x, &y);
 }
 
 static int measure_again(struct html_page *p, struct error_report *maps, const struct rules *rules, const struct common *c, struct err *e)

@@ -74,9 +74,7 @@ static int open_delivery(struct delivery *d, const char *path, const struct comm
     *d = (struct delivery){.files = 0};
     if (model_open(&d->m, path, e))
         return -1;
-    d->digest = mem_alloc(d->m.n + 1, sizeof *d->digest, e);
-    if (d->digest && !run_digest(&d->m, c->threads, d->digest, e) && !model_digest(&d->m, (const uint8_t (*)[32])d->digest, NULL, d->whole, e)
-        && !beside(d, path, e))
+    if (!run_model_digest(&d->m, c->threads, &d->digest, d->whole, e) && !beside(d, path, e))
         return 0;
     free(d->digest);
     model_close(&d->m);
@@ -106,8 +104,8 @@ int digest_of_model(const char *path, unsigned threads, char hex[65], struct err
     uint8_t whole[32];
     if (model_open(&m, path, e))
         return -1;
-    uint8_t (*d)[32] = mem_alloc(m.n + 1, sizeof *d, e);
-    const int r = !d || run_digest(&m, threads, d, e) || model_digest(&m, (const uint8_t (*)[32])d, NULL, whole, e) ? -1 : 0;
+    uint8_t (*d)[32];
+    const int r = run_model_digest(&m, threads, &d, whole, e);
     if (!r)
         sha256_hex(whole, hex);
     free(d);

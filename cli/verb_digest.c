@@ -20,8 +20,8 @@ static int digest_one(const char *path, const struct common *c, bool tensors, st
         model_close(&m);
         return -1;
     }
-    uint8_t (*d)[32] = mem_alloc(m.n, sizeof *d, e);
-    int r = d ? run_digest(&m, c->threads, d, e) || model_digest(&m, (const uint8_t (*)[32])d, NULL, whole, e) ? -1 : 0 : -1;
+    uint8_t (*d)[32];
+    const int r = run_model_digest(&m, c->threads, &d, whole, e);
     for (size_t i = 0; !r && tensors && i < m.n; i++) {
         sha256_hex(d[i], hex);
         if (c->json) {

@@ -19,6 +19,16 @@
 
 static bool exact(const struct tensor_error *t) { return t->sums.k.equal == t->sums.n; }
 
+/* Of all tensors that hold numbers, or of the quantized ones alone. */
+static struct error_sums sums_of(const struct error_report *r, bool quantized)
+{
+    struct error_sums sums = {0};
+    for (size_t i = 0; i < r->n; i++)
+        if (quantized ? r->t[i].scheme != NULL : !r->t[i].bytes)
+            error_add(&sums, &r->t[i].sums);
+    return sums;
+}
+
 static void number(double x)
 {
     if (isfinite(x))
@@ -85,10 +95,7 @@ static int print_json(const struct error_report *r, const struct error_sums *all
         printf(i ? "," : "");
         out_json(stdout, r->only_b[i]);
     }
-    struct error_sums quantized = {0};
-    for (size_t i = 0; i < r->n; i++)
-        if (r->t[i].scheme)
-            error_add(&quantized, &r->t[i].sums);
+    const struct error_sums quantized = sums_of(r, true);
     size_t nq = 0;
     for (size_t i = 0; i < r->n; i++)
         nq += r->t[i].scheme != NULL;
@@ -123,15 +130,6 @@ static void print_line(const char *name, int width, const char *what, const stru
            s->saturated, s->flushed);
 }
 
-static int worst_first(const void *a, const void *b)
-{
-    const struct tensor_error *x = *(const struct tensor_error *const *)a, *y = *(const struct tensor_error *const *)b;
-    double p = error_rel(&x->sums), q = error_rel(&y->sums);
-    if (isnan(p) != isnan(q))
-        return isnan(p) ? -1 : 1;
-    return p > q ? -1 : p < q ? 1 : strcmp(x->name, y->name);
-}
-
 static void only(const char *where, const char *name)
 {
     printf("only in the %s: ", where);
@@ -150,7 +148,7 @@ static int print_table(const struct error_report *r, const struct error_sums *al
         t[i] = &r->t[i];
         inexact += !exact(t[i]);
     }
-    qsort(t, r->n, sizeof *t, worst_first);
+    qsort(t, r->n, sizeof *t, error_worst_first);
     shown = every ? r->n : min_u64(inexact, most);
     for (size_t i = 0; i < shown; i++)
         width = (int)strlen(t[i]->name) > width ? (int)strlen(t[i]->name) : width;
@@ -167,10 +165,7 @@ static int print_table(const struct error_report *r, const struct error_sums *al
             printf("  %.3e at [%" PRIu64 ",%" PRIu64 "]", t[i]->worst.rel, t[i]->worst.row, t[i]->worst.col);
         putchar('\n');
     }
-    struct error_sums quantized = {0};
-    for (size_t i = 0; i < r->n; i++)
-        if (r->t[i].scheme)
-            error_add(&quantized, &r->t[i].sums);
+    const struct error_sums quantized = sums_of(r, true);
     struct role_sums *role;
     size_t roles;
     if (roles_of(r, &role, &roles, e)) {
@@ -275,10 +270,7 @@ static void keep_command(struct choice *w, int argc, char **argv)
 static int write_html(const char *const *in, const struct error_report *r, const struct error_sums *all, const struct more *m, const struct choice *w,
                       const struct common *c, const char *failed, struct err *e)
 {
-    struct error_sums quantized = {0};
-    for (size_t i = 0; i < r->n; i++)
-        if (r->t[i].scheme)
-            error_add(&quantized, &r->t[i].sums);
+    const struct error_sums quantized = sums_of(r, true);
     struct html_page p = {.lang = w->lang, .reference = in[0], .model = in[1], .command = w->command, .r = r, .all = all, .quantized = &quantized, .more = m,
                           .failed = failed};
     return html_write(&p, w->html, c->force, c, e);
@@ -312,10 +304,7 @@ static int compare(const char *const *in, const struct common *c, const struct l
         result = -1;
     }
     if (!result) {
-        struct error_sums all = {0};
-        for (size_t i = 0; i < r.n; i++)
-            if (!r.t[i].bytes)
-                error_add(&all, &r.t[i].sums);
+        const struct error_sums all = sums_of(&r, false);
         if (c->json)
             result = print_json(&r, &all, l, m, e);
         else if (!c->quiet)

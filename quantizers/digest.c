@@ -218,3 +218,13 @@ int model_digest(const struct model *m, const uint8_t (*digest)[32], const bool 
     arena_free(&mem);
     return r;
 }
+
+int run_model_digest(struct model *m, unsigned threads, uint8_t (**digest)[32], uint8_t whole[32], struct err *e)
+{
+    *digest = mem_alloc(m->n + 1, sizeof **digest, e);
+    if (*digest && !run_digest(m, threads, *digest, e) && !model_digest(m, (const uint8_t (*)[32])*digest, NULL, whole, e))
+        return 0;
+    free(*digest);
+    *digest = NULL;
+    return -1;
+}

@@ -26,6 +26,8 @@ int run_plan(struct plan *p, struct sink *sink, const size_t *slot, const struct
 /* SHA-256 of the logical row-major bytes of every tensor (random sources), in parallel. Of one of I4, which only packed
  * files have: of the bytes in which a checkpoint has it, two rows in each (ascend-v1). */
 int run_digest(struct model *m, unsigned threads, uint8_t (*digest)[32], struct err *e) MUST_USE;
+/* Both: of each tensor (free(*digest)), and of the model (model_digest). */
+int run_model_digest(struct model *m, unsigned threads, uint8_t (**digest)[32], uint8_t whole[32], struct err *e) MUST_USE;
 /* Of the sink's slots. */
 int run_sink_digest(struct sink *s, unsigned threads, const bool *known, uint8_t (*digest)[32], struct err *e) MUST_USE;
 /* More of them: whole rows of t, from an even one on. */

@@ -62,12 +62,12 @@ outputs() { # outputs MODEL: five ways to FP8, and what they do to the outputs o
         lines verify.json fit_db >"db.$q"
     done
     sed -n 's/^{"name":"\([^"]*\)".*"tokens":\([0-9]*\),"holdout".*"shrink":\([0-9.]*\).*"gain_db":\([-0-9.]*\).*/\1 \2 \3 \4/p' ours.json | sort >chosen
+    "$OCTAVO" ls -q --json ours | sed -n 's/^{"name":"\([^"]*\)","dtype":"F8_E4M3","shape":\[[0-9,]*,\([0-9]*\)\].*/\1 \2/p' | sort >widths
+    join chosen widths | awk '{ print $1, $2 / $5, $3, $4 }' >chosen.new && mv chosen.new chosen
     join db.nearest db.ours | join - chosen | join - db.f32 | join - db.again | join - db.better >all
-    say "layer, tokens fitted to, dB of the output to its error on the text to report: nearest, with statistics; gain there, on the held-out text, shrinkage"
-    awk -v every="${VERBOSE:+1}" '{ g = $3 - $2; printf "%s%-46s %6d  %6.2f  %6.2f  %+6.2f  %+6.2f  %s\n", every ? "" : "# ", $1, $4, $2, $3, g, $6, $5 }' all |
+    say "layer, tokens fitted to over input width, dB of the output to its error on the text to report: nearest, with statistics; gain there, on the held-out text, shrinkage"
+    awk -v every="${VERBOSE:+1}" '{ g = $3 - $2; printf "%s%-46s %6.1f  %6.2f  %6.2f  %+6.2f  %+6.2f  %s\n", every ? "" : "# ", $1, $4, $2, $3, g, $6, $5 }' all |
         { if [ -n "${VERBOSE-}" ]; then cat; else sort -k6 -g | sed 's/^# //' | sed -n '1,3p;$p'; fi; }
-    "$OCTAVO" ls ours | awk '$2 == "F8_E4M3" { gsub(/.*,|]/, "", $3); print $1, $3 }' | sort >widths
-    printf "tokens for each channel: least %s\n" "$(join chosen widths | awk '{ print $2 / $5 }' | sort -g | head -n 1)"
     printf 'gain on the text to report: '
     awk '{ print $3 - $2 }' all | awk "$stats"
     printf '\nA7, against F32 scales, nearest: '
