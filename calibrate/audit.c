@@ -117,12 +117,13 @@ static void plain_row(struct looked *x, const struct box *b, uint64_t r, const f
 {
     const bool same = whole && b->cols > 1 && f[0] != 0 && !memcmp(f, f + 1, (b->cols - 1) * sizeof *f);
     struct kern_error sums = {0};
+    struct kern_match match = {0};
     float amax;
     k->amax[SRC_F32](f, b->cols * sizeof *f, 1, b->cols, b->cols, &amax);
     if (f32_bits(amax) >= 0x7f800000) {
         amax = odd_row(x, b, r, f);
     } else {
-        k->error(f, f, b->cols, &sums);
+        k->error(f, f, b->cols, b->cols, &sums, &match);
         x->sum += sums.sx;
     }
     for (uint64_t c = 0; amax > x->amax && c < b->cols; c++)

@@ -12,8 +12,8 @@ static int one_tensor(struct audit *a, const struct tensor_error *t, struct err 
     const enum signature s = signature_of(t, text, sizeof text);
     const struct place worst = {t->worst.batch, t->worst.row, t->worst.col};
     if (t->bytes || !t->scheme)
-        return t->sums.k.equal == t->sums.n ? 0 : audit_add(a, FINDING_ERROR, "changed", t->name, t->bytes ? NULL : &worst, e, "%" PRIu64 " of %" PRIu64
-                 " %s differ from the original's, and it is not quantized", t->sums.n - t->sums.k.equal, t->sums.n, t->bytes ? "bytes" : "values");
+        return t->sums.m.equal == t->sums.n ? 0 : audit_add(a, FINDING_ERROR, "changed", t->name, t->bytes ? NULL : &worst, e, "%" PRIu64 " of %" PRIu64
+                 " %s differ from the original's, and it is not quantized", t->sums.n - t->sums.m.equal, t->sums.n, t->bytes ? "bytes" : "values");
     if (s != SIGN_NONE && audit_add(a, by_sign[s], "made", t->name, s == SIGN_BAD && !(l && l->grid) ? &worst : NULL, e, "%s", text))
         return -1;
     if (l && l->lost_blocks

@@ -26,9 +26,16 @@ double error_sqnr(const struct error_sums *s)
 
 double error_gain(const struct error_sums *s) { return s->k.sy > 0 ? s->k.sxy / s->k.sy : 1; }
 
+/* Of vectors that are near by what 1 lacks, which the sum of products would lose: 2 |x| |y| - 2 xy is
+ * |y - x|^2 - (|y| - |x|)^2. */
 double error_cosine(const struct error_sums *s)
 {
-    return s->k.se == 0 ? 1 : unsigned_nan(s->k.sxy / sqrt(s->k.sx * s->k.sy));
+    const double x = sqrt(s->k.sx), y = sqrt(s->k.sy);
+    if (s->k.se == 0)
+        return 1;
+    if (s->k.se < s->k.sx / 16)
+        return unsigned_nan(1 - (s->k.se - (y - x) * (y - x)) / (2 * x * y));
+    return unsigned_nan(s->k.sxy / (x * y));
 }
 
 int error_worst_first(const void *a, const void *b)
@@ -46,17 +53,17 @@ static void add_kern(struct kern_error *to, const struct kern_error *k)
     to->sx += k->sx;
     to->sxy += k->sxy;
     to->sy += k->sy;
-    to->equal += k->equal;
-    if (k->max > to->max || isnan(k->max))
-        to->max = k->max;
 }
 
 void error_add(struct error_sums *to, const struct error_sums *s)
 {
     to->n += s->n;
     to->saturated += s->saturated;
-    to->flushed += s->flushed;
     to->subnormal += s->subnormal;
+    to->m.equal += s->m.equal;
+    to->m.flushed += s->m.flushed;
+    if (s->m.max > to->m.max)
+        to->m.max = s->m.max;
     add_kern(&to->k, &s->k);
     add_kern(&to->native, &s->native);
 }
@@ -157,17 +164,20 @@ static struct tops tops_of(const struct values *v)
     return t;
 }
 
-/* A value of the largest code, and a reference beyond what rounds to it: as the encoders count. Formats differ in what
- * lies half way between the largest and the next one: encode_limit knows. */
+/* A value y of the largest code, and a reference x beyond what rounds to it: as the encoders count. Formats differ in
+ * what lies half way between the largest and the next one: encode_limit knows. */
+static bool saturates(const struct tops *t, float x, float y)
+{
+    const double a = (double)fabsf(x) * t->max, b = (double)fabsf(y) * t->limit;
+    return (t->itself ? a >= b : a > b) & (y != 0);
+}
+
 static uint64_t count_saturated(const struct tops *t, const uint8_t *code, const float *x, const float *y, size_t n)
 {
     uint64_t count = 0;
     for (unsigned k = 0; k < t->n; k++)
-        for (const uint8_t *p = code; (p = memchr(p, t->code[k], n - (size_t)(p - code))); p++) {
-            const size_t i = (size_t)(p - code);
-            const double a = (double)fabsf(x[i]) * t->max, b = (double)fabsf(y[i]) * t->limit;
-            count += (t->itself ? a >= b : a > b) & (y[i] != 0);
-        }
+        for (const uint8_t *p = code; (p = memchr(p, t->code[k], n - (size_t)(p - code))); p++)
+            count += saturates(t, x[p - code], y[p - code]);
     return count;
 }
 
@@ -216,71 +226,127 @@ static uint64_t flush_row(const struct values *v, const uint8_t *in, size_t n, u
     return count;
 }
 
+/* A box of both models, and memory for a row of each. */
+struct comparison {
+    const struct box *b;
+    const struct kern *k;
+    struct partner *p;
+    struct side_rows x, y;
+    struct tops tops;
+    struct kern_error *block;  /* one for each ERROR_BLOCK columns */
+    size_t blocks;
+    uint16_t *half;
+    uint8_t *code, *kept;
+    struct inspect_part look;
+    bool looks;
+    struct box_error *out;
+};
+
+/* FP8 codes beside plain floating point are compared as they lie: their values are never in memory. src is SRC_COUNT
+ * for anything else. */
+static enum src plain_source(const struct comparison *c)
+{
+    const struct view *v = c->x.v.view;
+    if (c->p->flush || c->p->bf16 || c->looks || c->x.v.group || v->packing != PACK_PLAIN)
+        return SRC_COUNT;
+    return v->elem == DT_BF16 ? SRC_BF16 : v->elem == DT_F16 ? SRC_F16 : v->elem == DT_F32 ? SRC_F32 : SRC_COUNT;
+}
+
+static float plain_value(const uint8_t *row, size_t i, enum src s)
+{
+    return scale_value(row, s == SRC_BF16 ? DT_BF16 : s == SRC_F16 ? DT_F16 : DT_F32, i);
+}
+
+/* Rows from r on that share their scales, of a block row at most; 0: not that way. */
+static size_t compare_codes(struct comparison *c, size_t r, enum src s)
+{
+    const struct box *b = c->b;
+    const uint8_t *x = c->x.in + r * c->x.stride, *q = c->y.in + r * c->y.stride;
+    size_t block;
+    uint64_t rows;
+    if (s == SRC_COUNT || !values_e4m3(&c->y.v, b->batch, b->row + r, b->col, b->cols, &c->y.row, &block, &rows))
+        return 0;
+    const size_t n = (size_t)min_u64(min_u64(rows, ERROR_BLOCK - r % ERROR_BLOCK), b->rows - r);
+    c->k->error_e4m3[s](x, c->x.stride, q, c->y.stride, n, b->cols, block, c->y.row.scale, c->block, &c->out->sums.m);
+    for (size_t i = 0; i < n; i++, x += c->x.stride, q += c->y.stride)
+        for (unsigned k = 0; k < c->tops.n; k++)
+            for (const uint8_t *t = q; (t = memchr(t, c->tops.code[k], b->cols - (size_t)(t - q))); t++) {
+                const size_t at = (size_t)(t - q);
+                c->out->sums.saturated += saturates(&c->tops, plain_value(x, at, s), c->y.v.code[*t] * c->y.row.scale[at / block]);
+            }
+    return n;
+}
+
+static int compare_row(struct comparison *c, const struct op *op, size_t r, struct err *e)
+{
+    const struct box *b = c->b;
+    struct side_rows y = c->y;
+    struct error_sums *to = &c->out->sums;
+    if (c->p->flush) {
+        struct kern_match m = {0};
+        if (side_row(&c->x, b, r, c->k, e) || side_row(&y, b, r, c->k, e))
+            return -1;
+        c->k->error(c->x.f, y.f, b->cols, b->cols, &to->native, &m);
+        to->subnormal += flush_row(&y.v, y.in + r * y.stride, b->cols, c->kept);
+        y.in = c->kept;
+        y.stride = 0;
+    }
+    if (side_row(&c->x, b, r, c->k, e) || side_row(&y, b, r, c->k, e))
+        return -1;
+    if (c->p->bf16) {
+        c->k->f32_to_bf16(y.f, c->half, b->cols);
+        c->k->bf16_to_f32(c->half, y.f, b->cols);
+    }
+    c->k->error(c->x.f, y.f, b->cols, ERROR_BLOCK, c->block, &to->m);
+    if (op->from) {
+        values_codes(&op->view, y.in + r * y.stride, b->cols, c->code);
+        to->saturated += count_saturated(&c->tops, c->code, c->x.f, y.f, b->cols);
+        if (c->looks)
+            inspect_row(c->p->look, &c->look, &y.v, b, b->row + r, c->code, c->x.f);
+    }
+    return 0;
+}
+
 static int compare_box(const struct op *op, struct active *a, unsigned pass, uint64_t index, const struct box *b,
                        const uint8_t *in, size_t stride, struct work *w, struct err *e)
 {
     (void)pass;
     struct partner *p = op->ctx;
-    struct box_error *out = (struct box_error *)a->box_data + index;
-    size_t width = view_row_bytes(&p->view, b->cols), blocks = ceil_div(b->cols, ERROR_BLOCK);
-    const size_t memory = VALUES_ROW_BYTES(b->cols + 8);
+    struct comparison c = {.b = b, .k = w->k, .p = p, .blocks = ceil_div(b->cols, ERROR_BLOCK), .out = (struct box_error *)a->box_data + index};
+    const size_t width = view_row_bytes(&p->view, b->cols), memory = VALUES_ROW_BYTES(b->cols + 8);
     uint8_t *raw = scratch_get(&w->out[0], b->rows * width, e), *rows = scratch_get(&w->row, 2 * memory + 4 * b->cols + 2, e);
     void *room = p->looks ? scratch_get(&w->out[1], INSPECT_MEMORY(b->cols), e) : rows;
     float *f = scratch_get(&w->f32[0], b->cols * 8 + 64, e);
-    struct kern_error *block = scratch_get(&w->f32[1], blocks * sizeof *block, e);
+    c.block = scratch_get(&w->f32[1], c.blocks * sizeof *c.block, e);
     struct source sa = {p->a, p->weight, NULL, &p->view};
-    if (!raw || !rows || !room || !f || !block || partner_sides(p, w, e) || box_read(&sa, b, raw, width, &w->tmp, e))
+    if (!raw || !rows || !room || !f || !c.block || partner_sides(p, w, e) || box_read(&sa, b, raw, width, &w->tmp, e))
         return -1;
-    struct side_rows x = {.in = raw, .stride = width, .f = f, .row = values_row_memory(rows, b->cols)};
-    struct side_rows y = {.in = in, .stride = stride, .f = f + b->cols, .row = values_row_memory(rows + memory, b->cols)};
-    uint16_t *half = (uint16_t *)(void *)(rows + 2 * memory);
-    uint8_t *code = (uint8_t *)(half + b->cols), *kept = code + b->cols;
-    values_init(&x.v, p->a, &p->view, p->group, (const uint8_t *const *)p->side);
-    values_init(&y.v, op->src, &op->view, op->from, a->side);
-    const struct tops tops = op->from ? tops_of(&y.v) : (struct tops){.n = 0};
-    memset(block, 0, blocks * sizeof *block);
-    out->worst.rel = -1;
-    if (partner_looks(p, &y.v, e))
+    c.x = (struct side_rows){.in = raw, .stride = width, .f = f, .row = values_row_memory(rows, b->cols)};
+    c.y = (struct side_rows){.in = in, .stride = stride, .f = f + b->cols, .row = values_row_memory(rows + memory, b->cols)};
+    c.half = (uint16_t *)(void *)(rows + 2 * memory);
+    c.code = (uint8_t *)(c.half + b->cols);
+    c.kept = c.code + b->cols;
+    values_init(&c.x.v, p->a, &p->view, p->group, (const uint8_t *const *)p->side);
+    values_init(&c.y.v, op->src, &op->view, op->from, a->side);
+    c.tops = op->from ? tops_of(&c.y.v) : (struct tops){.n = 0};
+    memset(c.block, 0, c.blocks * sizeof *c.block);
+    c.out->worst.rel = -1;
+    if (partner_looks(p, &c.y.v, e))
         return -1;
-    struct inspect_part part;
-    const bool looks = p->look && p->look->to;
-    if (looks)
-        inspect_begin(&part, p->look, b, room);
-    for (size_t r = 0; r < b->rows; r++) {
-        if (p->flush) {
-            y.in = in;
-            y.stride = stride;
-            if (side_row(&x, b, r, w->k, e) || side_row(&y, b, r, w->k, e))
-                return -1;
-            for (uint64_t c = 0; c < b->cols; c += ERROR_BLOCK)
-                w->k->error(x.f + c, y.f + c, min_u64(ERROR_BLOCK, b->cols - c), &out->sums.native);
-            out->sums.subnormal += flush_row(&y.v, in + r * stride, b->cols, kept);
-            y.in = kept;
-            y.stride = 0;
-        }
-        if (side_row(&x, b, r, w->k, e) || side_row(&y, b, r, w->k, e))
+    c.looks = p->look && p->look->to;
+    if (c.looks)
+        inspect_begin(&c.look, p->look, b, room);
+    const enum src s = plain_source(&c);
+    for (size_t r = 0, n; r < b->rows; r += n) {
+        if (!(n = compare_codes(&c, r, s)) && compare_row(&c, op, r, e))
             return -1;
-        if (p->bf16) {
-            w->k->f32_to_bf16(y.f, half, b->cols);
-            w->k->bf16_to_f32(half, y.f, b->cols);
-        }
-        for (size_t i = 0; i < blocks; i++) {
-            size_t c = i * ERROR_BLOCK;
-            w->k->error(x.f + c, y.f + c, min_u64(ERROR_BLOCK, b->cols - c), &block[i]);
-        }
-        out->sums.flushed += w->k->flushed(x.f, y.f, b->cols);
-        if (op->from) {
-            values_codes(&op->view, y.in + r * y.stride, b->cols, code);
-            out->sums.saturated += count_saturated(&tops, code, x.f, y.f, b->cols);
-            if (looks)
-                inspect_row(p->look, &part, &y.v, b, b->row + r, code, x.f);
-        }
-        if ((r + 1) % ERROR_BLOCK == 0 || r + 1 == b->rows)
-            close_blocks(out, block, blocks, b, b->row + r / ERROR_BLOCK * ERROR_BLOCK, p->out);
+        n += !n;
+        if ((r + n) % ERROR_BLOCK == 0 || r + n == b->rows)
+            close_blocks(c.out, c.block, c.blocks, b, b->row + r / ERROR_BLOCK * ERROR_BLOCK, p->out);
     }
-    out->sums.n = b->rows * b->cols;
-    if (looks)
-        inspect_end(p->look, &part, b);
+    c.out->sums.n = b->rows * b->cols;
+    if (c.looks)
+        inspect_end(p->look, &c.look, b);
     return 0;
 }
 
@@ -300,7 +366,7 @@ static int compare_bytes(const struct op *op, struct active *a, unsigned pass, u
     out->sums.n = b->rows * width;
     for (size_t r = 0; r < b->rows; r++)
         for (size_t i = 0; i < width; i++)
-            out->sums.k.equal += raw[r * width + i] == in[r * stride + i];
+            out->sums.m.equal += raw[r * width + i] == in[r * stride + i];
     return 0;
 }
 

@@ -15,9 +15,9 @@ enum { ERROR_BLOCK = 128 };  /* worst blocks are 128 x 128 */
 struct error_sums {
     uint64_t n;
     struct kern_error k;
-    struct kern_error native; /* flush: the same of the weights that it touches, without it */
+    struct kern_match m;
+    struct kern_error native; /* flush: k of the weights that it touches, without it */
     uint64_t saturated;      /* y has the largest code of its scheme and x is beyond what rounds to it */
-    uint64_t flushed;        /* y is 0 and x is not */
     uint64_t subnormal;      /* codes of y that were read as 0 because they are subnormal (flush) */
 };
 struct error_worst {
@@ -29,7 +29,7 @@ struct tensor_error {
     const char *name;
     const struct tensor *a, *b;
     const struct scheme *scheme; /* of b, or NULL */
-    bool bytes;              /* not numbers: compared byte by byte; sums.k.equal counts equal bytes */
+    bool bytes;              /* not numbers: compared byte by byte; sums.m.equal counts equal bytes */
     struct error_sums sums;
     struct error_worst worst;
     struct inspection *look;     /* of codes with scales, when asked for; else NULL */

@@ -157,7 +157,7 @@ enum signature signature_of(const struct tensor_error *t, char *text, size_t n)
     if (l && l->bad_scales)
         return say(SIGN_BAD, text, n, "%" PRIu64 " scales are 0, negative or no numbers, the first at [%" PRIu64 ",%" PRIu64 "] is %g", l->bad_scales,
                    l->first_bad.row, l->first_bad.col, (double)l->bad);
-    if (t->sums.k.equal == t->sums.n)
+    if (t->sums.m.equal == t->sums.n)
         return say(SIGN_GOOD, text, n, "all values are exact");
     if (l && l->grid)
         return by_grid(l, text, n);

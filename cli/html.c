@@ -47,7 +47,7 @@ static void put_figures(FILE *f, const struct html_page *p)
     char s[32];
     for (size_t i = 0; i < p->r->n; i++) {
         quantized += p->r->t[i].scheme != NULL;
-        equal += p->r->t[i].sums.k.equal == p->r->t[i].sums.n;
+        equal += p->r->t[i].sums.m.equal == p->r->t[i].sums.n;
     }
     fprintf(f, "<div class=\"figures\">");
     snprintf(s, sizeof s, "%zu", p->r->n);
@@ -60,11 +60,11 @@ static void put_figures(FILE *f, const struct html_page *p)
     figure(f, s, W(W_SQNR));
     snprintf(s, sizeof s, "%.3f %%", 100 * error_rel(q));
     figure(f, s, W(W_REL));
-    snprintf(s, sizeof s, "%.2f %%", q->n ? 100.0 * (double)q->k.equal / (double)q->n : 100);
+    snprintf(s, sizeof s, "%.2f %%", q->n ? 100.0 * (double)q->m.equal / (double)q->n : 100);
     figure(f, s, W(W_EXACT));
     snprintf(s, sizeof s, "%" PRIu64, q->saturated);
     figure(f, s, W(W_SATURATED));
-    snprintf(s, sizeof s, "%.3g %%", q->n ? 100.0 * (double)q->flushed / (double)q->n : 0);
+    snprintf(s, sizeof s, "%.3g %%", q->n ? 100.0 * (double)q->m.flushed / (double)q->n : 0);
     figure(f, s, W(W_FLUSHED));
     fprintf(f, "</div>");
 }
@@ -251,7 +251,7 @@ static int choose(struct rules *rules, const struct error_report *r, size_t *cho
     if (!t)
         return -1;
     for (size_t i = 0; i < r->n; i++)
-        if (!r->t[i].bytes && r->t[i].sums.k.equal != r->t[i].sums.n && r->t[i].map_cols)
+        if (!r->t[i].bytes && r->t[i].sums.m.equal != r->t[i].sums.n && r->t[i].map_cols)
             t[n++] = &r->t[i];
     if (n)
         qsort(t, n, sizeof *t, error_worst_first);

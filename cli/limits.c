@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double figure_max(const struct error_sums *s) { return (double)s->k.max; }
+static double figure_max(const struct error_sums *s) { return (double)s->m.max; }
 static double figure_saturated(const struct error_sums *s) { return (double)s->saturated; }
-static double figure_flushed(const struct error_sums *s) { return s->n ? (double)s->flushed / (double)s->n : 0; }
+static double figure_flushed(const struct error_sums *s) { return s->n ? (double)s->m.flushed / (double)s->n : 0; }
 
 /* A limit: the figure it looks at, and on which side it must stay. */
 static const struct { const char *name; size_t at; bool least; double (*figure)(const struct error_sums *); } checks[] = {
@@ -105,7 +105,7 @@ static struct limit_set strict_of(const struct limits *l, const struct tensor_er
 
 static bool keeps(const struct limit_set *s, const struct tensor_error *t, char *text, size_t n)
 {
-    const bool exact = t->sums.k.equal == t->sums.n;
+    const bool exact = t->sums.m.equal == t->sums.n;
     for (size_t k = 0; !t->bytes && k < CHECKS; k++) {
         const double limit = *value_of((struct limit_set *)s, k), x = checks[k].figure(&t->sums);
         if (!isnan(limit) && !(checks[k].least ? x >= limit : x <= limit)) { /* written so that NaN fails */
@@ -115,7 +115,7 @@ static bool keeps(const struct limit_set *s, const struct tensor_error *t, char 
     }
     if (exact || (!t->bytes && !s->exact))
         return true;
-    snprintf(text, n, "has %" PRIu64 " of %" PRIu64 " %s that differ", t->sums.n - t->sums.k.equal, t->sums.n, t->bytes ? "bytes" : "values");
+    snprintf(text, n, "has %" PRIu64 " of %" PRIu64 " %s that differ", t->sums.n - t->sums.m.equal, t->sums.n, t->bytes ? "bytes" : "values");
     return false;
 }
 

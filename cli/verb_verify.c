@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool exact(const struct tensor_error *t) { return t->sums.k.equal == t->sums.n; }
+static bool exact(const struct tensor_error *t) { return t->sums.m.equal == t->sums.n; }
 
 /* Of all tensors that hold numbers, or of the quantized ones alone. */
 static struct error_sums sums_of(const struct error_report *r, bool quantized)
@@ -40,8 +40,8 @@ static void number(double x)
 static void json_sums(const struct error_sums *s)
 {
     printf(",\"elements\":%" PRIu64 ",\"exact\":%" PRIu64 ",\"saturated\":%" PRIu64 ",\"flushed\":%" PRIu64 ",\"max_abs\":",
-           s->n, s->k.equal, s->saturated, s->flushed);
-    number((double)s->k.max);
+           s->n, s->m.equal, s->saturated, s->m.flushed);
+    number((double)s->m.max);
     printf(",\"mse\":");
     number(error_mse(s));
     printf(",\"rel\":");
@@ -126,8 +126,8 @@ static void print_line(const char *name, int width, const char *what, const stru
         snprintf(db, sizeof db, "%.2f", q);
     out_left(stdout, name, width);
     printf("  %-18s %8s %10.3e %10.3e %10.3e %11.8f %7.2f%% %6" PRIu64 " %6" PRIu64, what, db, error_rel(s),
-           error_mse(s), (double)s->k.max, error_cosine(s), s->n ? 100.0 * (double)s->k.equal / (double)s->n : 100.0,
-           s->saturated, s->flushed);
+           error_mse(s), (double)s->m.max, error_cosine(s), s->n ? 100.0 * (double)s->m.equal / (double)s->n : 100.0,
+           s->saturated, s->m.flushed);
 }
 
 static void only(const char *where, const char *name)

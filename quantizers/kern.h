@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { KERN_SEGMENT = 128 };
+#define KERN_LEAST 0x1p-100f
 enum src { SRC_BF16, SRC_F16, SRC_F32, SRC_COUNT };
 
 /* Encoders add to these.  Nothing is counted twice in one field. */
@@ -30,11 +32,14 @@ struct kern_count {
                          * 448; INT8: |x / scale| >= 127.5, where the tie goes up) */
 };
 
-/* sums of an error measurement; see calibrate/error.h */
+/* Sums of an error measurement (calibrate/error.h), and what it found on the way. */
 struct kern_error {
     double se, sx, sxy, sy;   /* sum (y-x)^2, x^2, x*y, y^2 */
+};
+struct kern_match {
     float max;                /* max |y-x|, the difference rounded to FP32; NaN is passed over */
     uint64_t equal;           /* x == y (and -0 == +0) */
+    uint64_t flushed;         /* y == 0 (of either sign) and x != 0 (NaN is not 0) */
 };
 
 /* A format with the values of E2M1: the bits of a magnitude above these are codes 1..7; those above `saturated`
@@ -91,15 +96,20 @@ struct kern {
     void (*f32_to_f16)(const float *x, uint16_t *y, size_t n);    /* RNE; overflow Inf; NaN quiet,
                                                                    * payload top bits kept */
 
-    /* Adds the n pairs to 16 independent lanes per sum: element i goes to lane
-     * i % 16, both numbers converted to double first, so that everything but
-     * max is computed in double.  The lanes are combined by a fixed tree (lane
-     * i with i + 8, then 4, 2, 1) and the result is *added* to *out by plain
-     * double additions; max is the larger one.  NaN in x or y propagates into
-     * the sums (that they are NaN is defined, which NaN is not). */
-    void (*error)(const float *x, const float *y, size_t n, struct kern_error *out);
-    /* How many of n pairs have y = 0 (of either sign) and x != 0 (NaN is not 0). */
-    uint64_t (*flushed)(const float *x, const float *y, size_t n);
+    /* Compares n pairs (below 2^32); sums[i / block] gets those of pair i, block being a multiple of KERN_SEGMENT or at least n.
+     * Each segment of KERN_SEGMENT pairs (the last one is shorter) is summed in FP32: pair i goes to lane i % 16, with
+     * d = y - x and fused multiply-adds, so that a lane has at most 8 products; lanes i and i + 8 are added, then
+     * neighbours, three times.  The four results are added to sums in double: each has a relative error (sxy: of the
+     * sum of |x*y|) below 12 * 2^-24.  A segment with a sum beyond FP32, or so small that products may have been lost
+     * (below KERN_LEAST; se may be 0 when all pairs are equal), is summed in double instead, pair by pair
+     * (kern_error_wide).  NaN in x or y propagates into the sums (which NaN is not defined). */
+    void (*error)(const float *x, const float *y, size_t n, size_t block, struct kern_error *sums,
+                  struct kern_match *m);
+    /* The same of x and of what dec_e4m3 makes of q, row by row; sums[c / KERN_SEGMENT] gets column c of all rows
+     * (fewer than 2^32 pairs). */
+    void (*error_e4m3[SRC_COUNT])(const void *x, size_t stride, const uint8_t *q, size_t qstride, size_t rows,
+                                  size_t cols, size_t block, const float *scale, struct kern_error *sums,
+                                  struct kern_match *m);
 };
 
 /* The best level this CPU and OCTAVO_CPU allow; fixed at the first call, the
@@ -113,6 +123,8 @@ struct num;
 const struct kern_e2m1 *kern_e2m1_of(const struct num *num);
 void kern_e2m1_c(const float *x, size_t cols, size_t block, const uint8_t *code, const float *scale,
                  const struct kern_e2m1 *format, uint8_t *q, struct kern_count *n);
+/* The sums of n pairs in double, added to *sums. */
+void kern_error_wide(const float *x, const float *y, size_t n, struct kern_error *sums);
 void kern_fill_c(struct kern *k);
 void kern_fill_avx2(struct kern *k);
 

@@ -83,6 +83,7 @@ void kern_fill_avx2(struct kern *k)
     kern_avx2_fill_scaled(k);
     kern_avx2_fill_fp4(k);
     kern_avx2_fill_decode(k);
+    kern_avx2_fill_error(k);
 }
 #else
 void kern_fill_avx2(struct kern *k)

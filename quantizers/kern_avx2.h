@@ -32,6 +32,7 @@ void kern_avx2_fill_e4m3(struct kern *k);
 void kern_avx2_fill_scaled(struct kern *k);
 void kern_avx2_fill_fp4(struct kern *k);
 void kern_avx2_fill_decode(struct kern *k);
+void kern_avx2_fill_error(struct kern *k);
 
 static ALWAYS_INLINE size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static ALWAYS_INLINE size_t src_size(enum src s) { return s == SRC_F32 ? 4 : 2; }
@@ -60,6 +61,24 @@ static ALWAYS_INLINE __m256 load8(const uint8_t *x, enum src s)
     if (s == SRC_F16)
         return _mm256_cvtph_ps(loadu128(x));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(loadu128(x)), 16));
+}
+
+/* The values of 16 E4M3 codes that are no NaN times a 256th of what is in scale.  A code
+ * with its fields where F16 has them is the value times 2^-8 (biases 7 and 15),
+ * E4M3 subnormals being F16 subnormals.  The conversion to FP32 is exact and has
+ * no slow case for subnormals, unlike a multiplication; the 2^8 goes into the
+ * scale, so that there is still one rounding.  fields: words of 0xbfff. */
+struct two {
+    __m256 a, b;
+};
+static ALWAYS_INLINE struct two e4m3_values(const uint8_t *q, __m256 scale, __m256i fields)
+{
+    const __m256i w = _mm256_cvtepi8_epi16(loadu128(q));
+    /* The sign extension fills bits 15 and 14; F16 wants it in 15 alone. */
+    const __m256i h = _mm256_and_si256(_mm256_slli_epi16(w, 7), fields);
+
+    return (struct two){ _mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(h)), scale),
+                         _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(h, 1)), scale) };
 }
 
 /* Four vectors of eight 32-bit lanes, each already in 0..255, to 32 bytes in

@@ -4,7 +4,6 @@
  * lies, and within a row block by block. */
 #include "quantizers/kern.h"
 
-#include "quantizers/kern_sum.h"
 #include "quantizers/narrow.h"
 #include "quantizers/num.h"
 
@@ -223,35 +222,86 @@ static void f32_to_f16(const float *x, uint16_t *y, size_t n)
 
 /* ---- error ------------------------------------------------------------- */
 
-static void error(const float *x, const float *y, size_t n, struct kern_error *out)
+void kern_error_wide(const float *x, const float *y, size_t n, struct kern_error *sums)
 {
-    double se[16] = { 0 }, sx[16] = { 0 }, sxy[16] = { 0 }, sy[16] = { 0 };
+    struct kern_error s = { 0 };
 
     for (size_t i = 0; i < n; i++) {
         const double a = x[i], b = y[i], d = b - a;
-        const float away = fabsf(y[i] - x[i]);
 
-        se[i % 16] += d * d;
-        sx[i % 16] += a * a;
-        sxy[i % 16] += a * b;
-        sy[i % 16] += b * b;
-        if (away > out->max)
-            out->max = away;
-        out->equal += x[i] == y[i];
+        s.se += d * d;
+        s.sx += a * a;
+        s.sxy += a * b;
+        s.sy += b * b;
     }
-    out->se += kern_lane_sum(se);
-    out->sx += kern_lane_sum(sx);
-    out->sxy += kern_lane_sum(sxy);
-    out->sy += kern_lane_sum(sy);
+    sums->se += s.se;
+    sums->sx += s.sx;
+    sums->sxy += s.sxy;
+    sums->sy += s.sy;
 }
 
-static uint64_t flushed(const float *x, const float *y, size_t n)
+/* Lanes i and i + 8, then neighbours. */
+static float lane_sum(const float *lane)
 {
-    uint64_t count = 0;
+    float s[8];
 
-    for (size_t i = 0; i < n; i++)
-        count += (y[i] == 0) & (x[i] != 0);
-    return count;
+    for (int i = 0; i < 8; i++)
+        s[i] = lane[i] + lane[i + 8];
+    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+static void error_segment(const float *x, const float *y, size_t n, struct kern_error *sums, struct kern_match *m)
+{
+    float lane[4][16] = { { 0 } }, se, sx, sxy, sy;
+    size_t equal = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const float d = y[i] - x[i];
+
+        lane[0][i % 16] = fmaf(d, d, lane[0][i % 16]);
+        lane[1][i % 16] = fmaf(x[i], x[i], lane[1][i % 16]);
+        lane[2][i % 16] = fmaf(x[i], y[i], lane[2][i % 16]);
+        lane[3][i % 16] = fmaf(y[i], y[i], lane[3][i % 16]);
+        if (fabsf(d) > m->max)
+            m->max = fabsf(d);
+        equal += x[i] == y[i];
+        m->flushed += (y[i] == 0) & (x[i] != 0);
+    }
+    m->equal += equal;
+    se = lane_sum(lane[0]), sx = lane_sum(lane[1]), sxy = lane_sum(lane[2]), sy = lane_sum(lane[3]);
+    if ((se > KERN_LEAST || equal == n) && sx > KERN_LEAST && sy > KERN_LEAST && se < INFINITY && sx < INFINITY
+        && sy < INFINITY) {
+        sums->se += (double)se;
+        sums->sx += (double)sx;
+        sums->sxy += (double)sxy;
+        sums->sy += (double)sy;
+    } else {
+        kern_error_wide(x, y, n, sums);
+    }
+}
+
+static void error(const float *x, const float *y, size_t n, size_t block, struct kern_error *sums,
+                  struct kern_match *m)
+{
+    for (size_t i = 0; i < n; i += KERN_SEGMENT)
+        error_segment(x + i, y + i, smaller(KERN_SEGMENT, n - i), sums + i / block, m);
+}
+
+static inline void error_e4m3(const uint8_t *x, size_t stride, const uint8_t *q, size_t qstride, size_t rows,
+                              size_t cols, size_t block, const float *scale, struct kern_error *sums,
+                              struct kern_match *m, enum src s)
+{
+    for (size_t r = 0; r < rows; r++, x += stride, q += qstride)
+        for (size_t c = 0; c < cols; c += KERN_SEGMENT) {
+            const size_t n = smaller(KERN_SEGMENT, cols - c);
+            float a[KERN_SEGMENT], b[KERN_SEGMENT];
+
+            for (size_t i = 0; i < n; i++) {
+                a[i] = load(x, c + i, s);
+                dec_e4m3(q + c + i, 0, 1, 1, 1, scale + (c + i) / block, b + i, 0);
+            }
+            error_segment(a, b, n, sums + c / KERN_SEGMENT, m);
+        }
 }
 
 /* One set of entry points per source type, so that the type is a constant in
@@ -277,6 +327,12 @@ static uint64_t flushed(const float *x, const float *y, size_t n)
                           const float *scale, int8_t *q, size_t qstride, struct kern_count *n)    \
     {                                                                                             \
         enc_i8(x, stride, rows, cols, block, scale, q, qstride, n, s);                            \
+    }                                                                                             \
+    static void error_##name(const void *x, size_t stride, const uint8_t *q, size_t qstride,      \
+                             size_t rows, size_t cols, size_t block, const float *scale,          \
+                             struct kern_error *sums, struct kern_match *m)                       \
+    {                                                                                             \
+        error_e4m3(x, stride, q, qstride, rows, cols, block, scale, sums, m, s);                  \
     }
 ENTRIES(bf16, SRC_BF16)
 ENTRIES(f16, SRC_F16)
@@ -300,6 +356,6 @@ void kern_fill_c(struct kern *k)
         .f32_to_bf16 = f32_to_bf16,
         .f32_to_f16 = f32_to_f16,
         .error = error,
-        .flushed = flushed,
+        .error_e4m3 = { error_bf16, error_f16, error_f32 },
     };
 }

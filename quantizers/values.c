@@ -295,6 +295,25 @@ static int check_order(const struct values *v, const struct stretch *p, uint64_t
     return 0;
 }
 
+/* Codes times one scale: nothing of a second level, no zero points, columns in their own order. */
+static bool is_simple(const struct values *v)
+{
+    return !v->side[SIDE_GLOBAL] && v->group->constant == 0 && !v->side[SIDE_POINT] && !v->side[SIDE_ORDER];
+}
+
+bool values_e4m3(const struct values *v, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols,
+                 const struct values_row *w, size_t *block, uint64_t *rows)
+{
+    if (!v->group || !is_simple(v) || v->view->elem != DT_F8_E4M3 || !is_bytes(v->view))
+        return false;
+    const struct stretch p = stretch_of(v, batch, r, col, cols);
+    for (size_t i = 0; i < p.n; i++)
+        w->scale[i] = scale_at(v, p.first + i);
+    *block = p.block;
+    *rows = v->group->scheme->block_rows ? v->group->scheme->block_rows - r % v->group->scheme->block_rows : UINT64_MAX;
+    return true;
+}
+
 int values_row(const struct values *v, const struct kern *k, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols,
                const uint8_t *in, enum values_round round, bool check, const struct values_row *w, float *out,
                bool *clean, struct err *e)
@@ -305,7 +324,7 @@ int values_row(const struct values *v, const struct kern *k, uint64_t batch, uin
         return 0;
     }
     const struct stretch p = stretch_of(v, batch, r, col, cols);
-    const bool simple = !v->side[SIDE_GLOBAL] && v->group->constant == 0 && !v->side[SIDE_POINT] && !v->side[SIDE_ORDER];
+    const bool simple = is_simple(v);
     for (size_t i = 0; i < p.n; i++) {
         w->scale[i] = scale_at(v, p.first + i);
         *clean &= harmless(w->scale[i]);

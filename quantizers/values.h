@@ -46,6 +46,10 @@ struct values_row values_row_memory(void *p, uint64_t cols);
 int values_row(const struct values *v, const struct kern *k, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols,
                const uint8_t *in, enum values_round round, bool check, const struct values_row *w, float *out,
                bool *clean, struct err *e) MUST_USE;
+/* Whether the row's values are FP32 products of E4M3 codes, a byte each, and one scale for each *block columns: then
+ * w->scale has the scales, which *rows rows from r on share. col as above. */
+bool values_e4m3(const struct values *v, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols,
+                 const struct values_row *w, size_t *block, uint64_t *rows);
 /* The exact values of the same row in double precision (code and scale have at most 28 bits together). Quantized
  * weights only, after values_row. */
 void values_exact(const struct values *v, uint64_t batch, uint64_t r, uint64_t col, uint64_t cols, const uint8_t *in,

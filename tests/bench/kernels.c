@@ -24,7 +24,7 @@
 #include <time.h>
 
 enum op { AMAX, POW2, F32, INT8, E2M1_POW2, E2M1_F32, DEC_E4M3, DEC_INT8, TO_F32_BF16, TO_F32_F16, TO_BF16, TO_F16,
-          ERROR };
+          ERROR, ERROR_E4M3 };
 
 static const struct bench {
     const char *name;
@@ -62,6 +62,9 @@ static const struct bench {
     { "f32-to-bf16", TO_BF16, SRC_COUNT, 1, 0 },
     { "f32-to-f16", TO_F16, SRC_COUNT, 1, 0 },
     { "error", ERROR, SRC_COUNT, 1, 0 },
+    { "error-bf16-128", ERROR_E4M3, SRC_BF16, 128, 128 },
+    { "error-bf16-32", ERROR_E4M3, SRC_BF16, 1, 32 },
+    { "error-f32-128", ERROR_E4M3, SRC_F32, 128, 128 },
 };
 enum { BENCHES = sizeof bench_table / sizeof *bench_table };
 
@@ -71,6 +74,7 @@ struct data {
     uint8_t *q;
     float *y, *amax, *scale;
     uint8_t *code;   /* a row of codes for each row */
+    struct kern_error *sums;
 };
 
 static double gauss(uint64_t *s)
@@ -107,6 +111,7 @@ static struct data make(size_t rows, size_t cols)
     d.amax = need(aligned_alloc(64, n * 4));
     d.scale = need(aligned_alloc(64, n * 4));
     d.code = need(aligned_alloc(64, n));
+    d.sums = need(calloc(cols / KERN_SEGMENT + 1, sizeof *d.sums));
     for (size_t i = 0; i < n; i++) {
         const float x = (float)(gauss(&s) * 0.02 * (i % 2000 == 77 ? 8 : 1));
 
@@ -130,7 +135,7 @@ static void prepare(const struct bench *b, const struct kern *k, struct data *d)
 {
     const enum src s = b->src == SRC_COUNT ? SRC_BF16 : b->src;
     const size_t block = block_of(b, d), across = (d->cols + block - 1) / block;
-    const bool int8 = b->op == INT8 || b->op == DEC_INT8;
+    const bool int8 = b->op == INT8 || b->op == DEC_INT8, pow2 = b->op == DEC_E4M3 || b->op == ERROR_E4M3;
     const bool fp4 = b->op == E2M1_POW2 || b->op == E2M1_F32;
     const struct scale_rule_f32 *const rule = scale_rule_f32_find(NULL, int8 ? DT_I8 : fp4 ? DT_F4 : DT_F8_E4M3);
     const size_t size = s == SRC_F32 ? 4 : 2;
@@ -143,9 +148,9 @@ static void prepare(const struct bench *b, const struct kern *k, struct data *d)
         k->amax[s](x, d->cols * size, rows, d->cols, block, d->amax + o);
         for (size_t i = o; i < o + across; i++) {
             d->code[i] = scale_smallest(d->amax[i], fp4 ? &num_e2m1 : &num_e4m3);
-            d->scale[i] = b->op == DEC_E4M3 ? ue8m0_decode(d->code[i]) : rule->scale(d->amax[i]);
+            d->scale[i] = pow2 ? ue8m0_decode(d->code[i]) : rule->scale(d->amax[i]);
         }
-        if (b->op == DEC_E4M3)
+        if (pow2)
             k->enc_e4m3_pow2[s](x, d->cols * size, rows, d->cols, block, d->code + o,
                                 d->q + r * d->cols, d->cols, &n);
         if (b->op == DEC_INT8)
@@ -167,13 +172,14 @@ void bench_entry(const struct bench *b, const struct kern *k, struct data *d)
     const size_t all = d->rows * d->cols, size = b->src == SRC_F32 ? 4 : 2;
     struct kern_count n = { 0 };
     struct kern_error e = { 0 };
+    struct kern_match m = { 0 };
 
     switch (b->op) {
     case TO_F32_BF16: k->bf16_to_f32(d->src[SRC_BF16], d->y, all); return;
     case TO_F32_F16: k->f16_to_f32(d->src[SRC_F16], d->y, all); return;
     case TO_BF16: k->f32_to_bf16(d->src[SRC_F32], (uint16_t *)d->y, all); return;
     case TO_F16: k->f32_to_f16(d->src[SRC_F32], (uint16_t *)d->y, all); return;
-    case ERROR: k->error(d->src[SRC_F32], d->y, all, &e); return;
+    case ERROR: k->error(d->src[SRC_F32], d->y, all, all, &e, &m); return;
     default: break;
     }
     for (size_t r = 0, o = 0; r < d->rows; r += b->rows, o += across) {
@@ -207,6 +213,9 @@ void bench_entry(const struct bench *b, const struct kern *k, struct data *d)
             k->dec_e4m3(d->q + at, d->cols, rows, d->cols, block, d->scale + o, d->y + at,
                         d->cols * 4);
             break;
+        case ERROR_E4M3:
+            k->error_e4m3[b->src](x, stride, d->q + at, d->cols, rows, d->cols, block, d->scale + o, d->sums, &m);
+            break;
         default:
             k->dec_int8((int8_t *)d->q + at, d->cols, rows, d->cols, block, d->scale + o,
                         d->y + at, d->cols * 4);
@@ -236,7 +245,7 @@ static double measure(const struct bench *b, const struct kern *k, struct data *
     enum { RUNS = 101 };
     const size_t all = d->rows * d->cols;
     const size_t bytes = all * (b->op == DEC_E4M3 || b->op == DEC_INT8 ? 1
-                                : b->src == SRC_F32 || b->op >= TO_BF16 ? 4 : 2);
+                                : b->src == SRC_F32 || b->op == TO_BF16 || b->op == TO_F16 || b->op == ERROR ? 4 : 2);
     double t[RUNS];
 
     for (int i = -3; i < RUNS; i++) {

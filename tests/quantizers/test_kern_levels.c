@@ -310,22 +310,59 @@ static bool same_double(double a, double b)
     return (a != a && b != b) || memcmp(&a, &b, sizeof a) == 0;
 }
 
-static void check_error(const struct kern *c, const struct kern *k, const float *x, const float *y,
-                        size_t n)
+static void check_sums(const struct kern_error *a, const struct kern_error *b, size_t n, const struct kern_match *ma,
+                       const struct kern_match *mb, const char *where)
 {
-    const struct shape z = { .rows = 1, .cols = n };
-    struct kern_error a = { 1, 2, 3, 4, 0.5f, 7 }, b = a;
+    for (size_t i = 0; i < n; i++)
+        cr_assert(same_double(a[i].se, b[i].se) && same_double(a[i].sx, b[i].sx) && same_double(a[i].sxy, b[i].sxy)
+                      && same_double(a[i].sy, b[i].sy),
+                  "%s: sums %zu: se %a/%a sx %a/%a", where, i, a[i].se, b[i].se, a[i].sx, b[i].sx);
+    cr_assert(f32_bits(ma->max) == f32_bits(mb->max) && ma->equal == mb->equal && ma->flushed == mb->flushed,
+              "%s: max %a/%a equal %llu/%llu flushed %llu/%llu", where, (double)ma->max, (double)mb->max,
+              (unsigned long long)ma->equal, (unsigned long long)mb->equal, (unsigned long long)ma->flushed,
+              (unsigned long long)mb->flushed);
+}
 
-    c->error(x, y, n, &a);
-    k->error(x, y, n, &b);
-    cr_assert_eq(c->flushed(x, y, n), k->flushed(x, y, n), "%s", k->name);
-    cr_assert_eq(c->flushed(y, x, n), k->flushed(y, x, n), "%s", k->name);
-    cr_assert(same_double(a.se, b.se) && same_double(a.sx, b.sx) && same_double(a.sxy, b.sxy)
-                  && same_double(a.sy, b.sy) && f32_bits(a.max) == f32_bits(b.max)
-                  && a.equal == b.equal,
-              "%s: se %a/%a max %a/%a equal %llu/%llu", context(k, "error", 0, &z), a.se, b.se,
-              (double)a.max, (double)b.max, (unsigned long long)a.equal,
-              (unsigned long long)b.equal);
+static void check_error(const struct kern *c, const struct kern *k, const float *x, const float *y, size_t n)
+{
+    static const size_t block[] = { KERN_SEGMENT, 3 * KERN_SEGMENT, SIZE_MAX };
+    struct kern_error a[32], b[32];
+    const struct shape z = { .rows = 1, .cols = n, .block = n / COUNT(a) < KERN_SEGMENT ? block[n % 3] : SIZE_MAX };
+    struct kern_match ma = { 0.5f, 7, 9 }, mb = ma;
+
+    for (size_t i = 0; i < COUNT(a); i++)
+        a[i] = b[i] = (struct kern_error){ 1, 2, 3, 4 };
+    c->error(x, y, n, z.block, a, &ma);
+    k->error(x, y, n, z.block, b, &mb);
+    check_sums(a, b, COUNT(a), &ma, &mb, context(k, "error", 0, &z));
+}
+
+/* Codes without NaN, without zero and without both, so that segments of all kinds are met. */
+static void check_error_e4m3(const struct kern *c, const struct kern *k, size_t cols, enum src s)
+{
+    const size_t esz = s == SRC_F32 ? 4 : 2;
+    const struct shape z = random_shape(cols, esz);
+    const size_t n = extent(z.rows, z.qstride, cols);
+    uint8_t *const x = fence_place(&source, extent(z.rows, z.stride, cols * esz), z.front);
+    uint8_t *const q = fence_place(&dest, n, z.front);
+    float *const scale = (float *)(void *)fence_place(&args, 4 * z.blocks, false);
+    const uint32_t kind = below(4);
+    struct kern_error a[32], b[32];
+    struct kern_match ma = { 0.5f, 7, 9 }, mb = ma;
+
+    for (size_t i = 0; i < COUNT(a); i++)
+        a[i] = b[i] = (struct kern_error){ 1, 2, 3, 4 };
+    fill(x, &z, s);
+    for (size_t i = 0; i < n; i++) {
+        q[i] = (uint8_t)oracle_random(&rng);
+        if ((kind & 1 && (q[i] & 0x7f) == 0x7f) || (kind & 2 && (q[i] & 0x7f) == 0))
+            q[i] ^= 4;
+    }
+    for (size_t i = 0; i < z.blocks; i++)
+        scale[i] = below(3) ? 1.0f / 64 : random_scale();
+    c->error_e4m3[s](x, z.stride, q, z.qstride, z.rows, cols, z.block, scale, a, &ma);
+    k->error_e4m3[s](x, z.stride, q, z.qstride, z.rows, cols, z.block, scale, b, &mb);
+    check_sums(a, b, COUNT(a), &ma, &mb, context(k, "error_e4m3", (int)s, &z));
 }
 
 static void random_errors(const struct kern *c, const struct kern *k, size_t n)
@@ -360,6 +397,7 @@ Test(levels, equal_c)
             check_decoders(c, k, cols);
             check_conversions(c, k, cols);
             random_errors(c, k, cols);
+            check_error_e4m3(c, k, cols, (enum src)(cols + (size_t)round) % SRC_COUNT);
         }
     for (int round = 0; round < 60; round++) {
         const size_t cols = 258 + below(3000);
@@ -367,6 +405,7 @@ Test(levels, equal_c)
         check_encoders(c, k, cols, (enum src)below(SRC_COUNT));
         check_decoders(c, k, cols);
         random_errors(c, k, cols);
+        check_error_e4m3(c, k, cols, (enum src)below(SRC_COUNT));
     }
 }
 
