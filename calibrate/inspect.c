@@ -70,11 +70,14 @@ int inspect_open(struct inspector *i, struct inspection *to, const struct values
         i->num = i->num == &num_int8 ? &num_int8_full : &num_int4_full;
     if (!g || !i->num || i->num->bits > 8 || g->of[PART_POINT] != NO_TENSOR || g->of[PART_ORDER] != NO_TENSOR)
         return 0;
+    i->block_rows = g->scheme->block_rows ? g->scheme->block_rows : m.rows;
+    i->block_cols = g->scheme->block_cols ? g->scheme->block_cols : m.cols;
+    uint64_t elems;
+    if (!mul_u64(min_u64(i->block_rows, m.rows), min_u64(i->block_cols, m.cols), &elems) || elems > UINT32_MAX)
+        return 0; /* struct block_seen counts in 32 bits */
     rank_codes(i, v->code);
     size_codes(i, v->code);
     i->batches = m.batch;
-    i->block_rows = g->scheme->block_rows ? g->scheme->block_rows : m.rows;
-    i->block_cols = g->scheme->block_cols ? g->scheme->block_cols : m.cols;
     scheme_scale_shape(g->scheme, m.rows, m.cols, &i->brows, &i->bcols);
     uint64_t n;
     if (!mul_u64(i->brows, i->bcols, &n) || !mul_u64(n, m.batch, &n))

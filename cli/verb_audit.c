@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct choice {
     const char *source, *fail_on;
@@ -94,6 +95,15 @@ static int compare(struct audit *a, const char *source, const char *path, const 
     return bad;
 }
 
+/* Read once for itself and once beside its original. */
+static int read_twice(const char *path, struct err *e)
+{
+    struct stat st;
+    if (!strcmp(path, "-") || (!stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
+        return err_set(e, ERR_USAGE, "audit --source reads its model twice: it must be a file or a directory, not a pipe");
+    return 0;
+}
+
 static int audit(const char *path, const struct choice *w, const struct common *c, enum severity limit, struct err *e)
 {
     struct model m;
@@ -137,5 +147,5 @@ int verb_audit(int argc, char **argv, struct err *e)
     int r = opt_parse(&u, argc, argv, &n, e);
     if (r)
         return r > 0 ? 0 : -1;
-    return severity_of(w.fail_on, &limit, e) ? -1 : audit(argv[0], &w, &c, limit, e);
+    return severity_of(w.fail_on, &limit, e) || (w.source && read_twice(argv[0], e)) ? -1 : audit(argv[0], &w, &c, limit, e);
 }

@@ -96,13 +96,13 @@ struct kern {
     void (*f32_to_f16)(const float *x, uint16_t *y, size_t n);    /* RNE; overflow Inf; NaN quiet,
                                                                    * payload top bits kept */
 
-    /* Compares n pairs (below 2^32); sums[i / block] gets those of pair i, block being a multiple of KERN_SEGMENT or at least n.
-     * Each segment of KERN_SEGMENT pairs (the last one is shorter) is summed in FP32: pair i goes to lane i % 16, with
-     * d = y - x and fused multiply-adds, so that a lane has at most 8 products; lanes i and i + 8 are added, then
-     * neighbours, three times.  The four results are added to sums in double: each has a relative error (sxy: of the
-     * sum of |x*y|) below 12 * 2^-24.  A segment with a sum beyond FP32, or so small that products may have been lost
-     * (below KERN_LEAST; se may be 0 when all pairs are equal), is summed in double instead, pair by pair
-     * (kern_error_wide).  NaN in x or y propagates into the sums (which NaN is not defined). */
+    /* Compares n pairs (below 2^32); sums[i / block] gets those of pair i, block being a multiple of KERN_SEGMENT or
+     * at least n.  Each segment of KERN_SEGMENT pairs (the last one is shorter) is summed in FP32: pair i goes to lane
+     * i % 16, with d = y - x and fused multiply-adds, so that a lane has at most 8 products; lanes i and i + 8 are
+     * added, then neighbours, three times.  The four results are added to sums in double: each has a relative error
+     * (sxy: of the sum of |x*y|) below 12 * 2^-24, se two more for d.  A segment with a sum beyond FP32, or so small
+     * that products may have been lost (below KERN_LEAST; se may be 0 when all pairs are equal), is summed in double
+     * instead, pair by pair (kern_error_wide).  NaN in x or y propagates into the sums (which NaN is not defined). */
     void (*error)(const float *x, const float *y, size_t n, size_t block, struct kern_error *sums,
                   struct kern_match *m);
     /* The same of x and of what dec_e4m3 makes of q, row by row; sums[c / KERN_SEGMENT] gets column c of all rows

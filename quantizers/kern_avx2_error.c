@@ -124,14 +124,14 @@ static void error(const float *x, const float *y, size_t n, size_t block, struct
 
 /* ---- E4M3 codes ---------------------------------------------------------- */
 
+/* n elements, and zeros up to a segment. */
 static ALWAYS_INLINE void to_f32(const uint8_t *x, float *y, size_t n, enum src s)
 {
-    if (s == SRC_F32)
-        memcpy(y, x, n * sizeof *y);
-    else if (s == SRC_F16)
-        kern_avx2_plain.f16_to_f32((const uint16_t *)(const void *)x, y, n);
-    else
-        kern_avx2_plain.bf16_to_f32((const uint16_t *)(const void *)x, y, n);
+    uint8_t raw[KERN_SEGMENT * 4] = { 0 };
+
+    memcpy(raw, x, n * src_size(s));
+    for (size_t i = 0; i < KERN_SEGMENT; i += 8)
+        _mm256_storeu_ps(y + i, load8(raw + i * src_size(s), s));
 }
 
 /* n columns with the scales of `block` columns each, the slow way: into memory first. */
@@ -139,11 +139,12 @@ static __attribute__((noinline)) void plain_e4m3(const uint8_t *x, const uint8_t
                                                  const float *scale, struct kern_error *sums, struct found *f,
                                                  struct kern_match *m, enum src s)
 {
-    float a[KERN_SEGMENT], b[KERN_SEGMENT];
+    float a[KERN_SEGMENT], b[KERN_SEGMENT] = { 0 };
 
     to_f32(x, a, n, s);
     kern_avx2_plain.dec_e4m3(q, 0, 1, n, block, scale, b, 0);
-    error_rest(a, b, n, sums, f, m);
+    error_segment(a, b, sums, f, &m->flushed);
+    m->equal -= KERN_SEGMENT - n;
 }
 
 /* A scale with which values are finite, and 0 only where the code is. */

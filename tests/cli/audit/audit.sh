@@ -99,3 +99,6 @@ refused 3 audit no-such-file
 head -c 300 fp8/model.safetensors >cut.safetensors
 refused 3 audit cut.safetensors
 refused 3 audit - </dev/null
+refused 2 audit - --source "$MODEL" <fp8/model.safetensors
+mkfifo pipe
+refused 2 audit pipe --source "$MODEL"
