@@ -9,7 +9,7 @@ static int one_tensor(struct audit *a, const struct tensor_error *t, struct err 
     static const enum severity by_sign[] = {[SIGN_NONE] = FINDING_NOTE, [SIGN_GOOD] = FINDING_NOTE, [SIGN_ODD] = FINDING_WARNING, [SIGN_BAD] = FINDING_ERROR};
     const struct inspection *l = t->look;
     char text[320];
-    const enum signature s = signature_of(t, text, sizeof text);
+    const enum signature s = signature_of(t, false, text, sizeof text);
     const struct place worst = {t->worst.batch, t->worst.row, t->worst.col};
     if (t->bytes || !t->scheme)
         return t->sums.m.equal == t->sums.n ? 0 : audit_add(a, FINDING_ERROR, "changed", t->name, t->bytes ? NULL : &worst, e, "%" PRIu64 " of %" PRIu64

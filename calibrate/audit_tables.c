@@ -1,5 +1,6 @@
 /* What names, shapes and config.json say: layers, experts, scales that belong to nothing. */
 #include "calibrate/audit.h"
+#include "calibrate/audit_shapes.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -10,9 +11,13 @@
 enum { LAYERS = 4096, EDGE = 10 /* a tensor that more than one layer in so many lacks is not missing */ };
 
 /* Tensors of the same name in each layer: "model.layers." and "mlp.experts.*.gate_proj.weight". */
+struct member {
+    uint32_t layer;
+    uint32_t i;                      /* of the tensor */
+};
 struct kind {
     const char *stem, *rest;
-    uint32_t *layer;                 /* of each tensor: the same number once for each expert; sorted by tally() */
+    struct member *t;                /* once for each expert; by layer, after tally() */
     size_t n, cap;
     uint64_t layers;                 /* one more than the last that has any */
     uint64_t most;                   /* tensors of one layer */
@@ -38,7 +43,7 @@ static const char *numbered(const char *s, uint64_t *number, const char **after)
     return NULL;
 }
 
-static int add_name(struct kinds *x, const char *name, struct err *e)
+static int add_name(struct kinds *x, const char *name, size_t tensor, struct err *e)
 {
     const char *after, *behind, *number;
     uint64_t layer, expert;
@@ -58,54 +63,105 @@ static int add_name(struct kinds *x, const char *name, struct err *e)
         x->k[x->n++] = (struct kind){.stem = stem, .rest = rest};
     }
     struct kind *k = &x->k[i];
-    if (mem_grow((void **)&k->layer, &k->cap, k->n + 1, sizeof *k->layer, e))
+    if (mem_grow((void **)&k->t, &k->cap, k->n + 1, sizeof *k->t, e))
         return -1;
-    k->layer[k->n++] = (uint32_t)layer;
+    k->t[k->n++] = (struct member){(uint32_t)layer, (uint32_t)tensor};
     return 0;
 }
 
-static int by_number(const void *a, const void *b)
+static int by_layer(const void *a, const void *b)
 {
-    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
+    const struct member *x = a, *y = b;
+    return x->layer != y->layer ? (x->layer > y->layer ? 1 : -1) : (x->i > y->i) - (x->i < y->i);
 }
 
 /* How many tensors from number i on are of its layer. */
 static size_t run_of(const struct kind *k, size_t i)
 {
     size_t n = 1;
-    while (i + n < k->n && k->layer[i + n] == k->layer[i])
+    while (i + n < k->n && k->t[i + n].layer == k->t[i].layer)
         n++;
     return n;
 }
 
 static void tally(struct kind *k)
 {
-    qsort(k->layer, k->n, sizeof *k->layer, by_number);
-    k->layers = (uint64_t)k->layer[k->n - 1] + 1;
+    qsort(k->t, k->n, sizeof *k->t, by_layer);
+    k->layers = (uint64_t)k->t[k->n - 1].layer + 1;
     for (size_t i = 0; i < k->n; i += run_of(k, i))
         k->most = max_u64(k->most, run_of(k, i));
 }
 
 static int check_kind(struct audit *a, const struct kind *k, uint64_t layers, struct err *e)
 {
-    uint64_t have = 0, gap = k->layer[0];
+    uint64_t have = 0, gap = k->t[0].layer;
     for (size_t i = 0; i < k->n; i += run_of(k, i)) {
         const size_t n = run_of(k, i);
-        gap += k->layer[i] == gap;
+        gap += k->t[i].layer == gap;
         have++;
         if (n < k->most && strchr(k->rest, '*')
-            && audit_add(a, FINDING_ERROR, "missing", NULL, NULL, e, "'%s%" PRIu32 ".%s' is there %zu times, and %" PRIu64 " times in other layers", k->stem, k->layer[i],
+            && audit_add(a, FINDING_ERROR, "missing", NULL, NULL, e, "'%s%" PRIu32 ".%s' is there %zu times, and %" PRIu64 " times in other layers", k->stem, k->t[i].layer,
                          k->rest, n, k->most))
             return -1;
     }
-    const uint64_t lacks = k->layers - k->layer[0] - have;
+    const uint64_t lacks = k->layers - k->t[0].layer - have;
     char more[64] = "";
     if (!lacks || lacks * EDGE > layers)
         return 0;
     if (lacks > 1)
         snprintf(more, sizeof more, ", nor that of %" PRIu64 " more layer%s", lacks - 1, lacks == 2 ? "" : "s");
     return audit_add(a, FINDING_ERROR, "missing", NULL, NULL, e, "there is no '%s%" PRIu64 ".%s'%s, which %" PRIu64 " other layers have", k->stem, gap, k->rest, more, have);
+}
+
+/* ---- shapes ------------------------------------------------------------------------------------- */
+static struct view seen_as(const struct model *m, const struct grouping *g, size_t i)
+{
+    return g->part[i] == PART_WEIGHT ? g->g[g->group[i]].view : view_of(&m->t[i]);
+}
+
+static bool same_shape(const struct view *x, const struct view *y)
+{
+    return x->rank == y->rank && !memcmp(x->dim, y->dim, x->rank * sizeof *x->dim);
+}
+
+/* The shape that most tensors of a kind have, if any has the majority. */
+static struct view usual(const struct kind *k, const struct model *m, const struct grouping *g)
+{
+    struct view best = seen_as(m, g, k->t[0].i);
+    size_t lead = 0;
+    for (size_t j = 0; j < k->n; j++) {
+        const struct view v = seen_as(m, g, k->t[j].i);
+        if (!lead)
+            best = v;
+        lead = same_shape(&v, &best) ? lead + 1 : lead - 1;
+    }
+    return best;
+}
+
+/* Against config.json where it says, else against each other: a few that differ. */
+static int check_shapes(struct audit *a, const struct kind *k, const struct model *m, const struct grouping *g, const struct shapes *s, struct err *e)
+{
+    struct view want = {0};
+    const unsigned rank = shapes_find(s, k->rest, want.dim);
+    size_t differ = 0, first = 0;
+    char is[256], should[256], more[48] = "";
+    want.rank = (uint8_t)rank;
+    if (!rank)
+        want = usual(k, m, g);
+    for (size_t j = k->n; j--;) {
+        const struct view v = seen_as(m, g, k->t[j].i);
+        if (!same_shape(&v, &want)) {
+            differ++;
+            first = k->t[j].i;
+        }
+    }
+    if (!differ || (!rank && differ * EDGE > k->n))
+        return 0;
+    const struct view v = seen_as(m, g, first);
+    if (differ > 1)
+        snprintf(more, sizeof more, "; %zu more of its kind differ", differ - 1);
+    return audit_add(a, rank ? FINDING_ERROR : FINDING_WARNING, "shape", g->part[first] == PART_WEIGHT ? g->g[g->group[first]].name : m->t[first].name, NULL, e,
+                     rank ? "is %s, and config.json makes it %s%s" : "is %s, and in other layers %s%s", view_shape(&v, is), view_shape(&want, should), more);
 }
 
 /* ---- config.json -------------------------------------------------------------------------------- */
@@ -199,25 +255,27 @@ static int check_parts(struct audit *a, const struct model *m, const struct grou
 int audit_tables(struct audit *a, const struct model *m, const struct grouping *g, struct err *e)
 {
     struct kinds x = {0};
+    struct shapes shapes;
     json_t *config = m->config ? json_loads(m->config, 0, NULL) : NULL;
     uint64_t layers = 0;
     int r = check_parts(a, m, g, e);
     for (size_t i = 0; !r && i < m->n; i++)
         if (g->part[i] == PART_PLAIN || g->part[i] == PART_WEIGHT)
-            r = add_name(&x, g->part[i] == PART_WEIGHT ? g->g[g->group[i]].name : m->t[i].name, e);
+            r = add_name(&x, g->part[i] == PART_WEIGHT ? g->g[g->group[i]].name : m->t[i].name, i, e);
     for (size_t i = 0; !r && i < x.n; i++) {
         tally(&x.k[i]);
         layers = max_u64(layers, x.k[i].layers);
     }
+    shapes_of(&shapes, section(config));
     for (size_t i = 0; !r && i < x.n; i++)
-        r = check_kind(a, &x.k[i], layers, e);
+        r = check_kind(a, &x.k[i], layers, e) || check_shapes(a, &x.k[i], m, g, &shapes, e) ? -1 : 0;
     if (!r && json_is_object(config))
         r = check_layers(a, &x, section(config), e) || check_embedding(a, m, section(config), e) ? -1 : 0;
     if (!r && m->config && !json_is_object(config))
         r = audit_add(a, FINDING_ERROR, "config", NULL, NULL, e, "config.json is no JSON object");
     json_decref(config);
     for (size_t i = 0; i < x.n; i++)
-        free(x.k[i].layer);
+        free(x.k[i].t);
     free(x.k);
     map_free(&x.by_name);
     arena_free(&x.mem);

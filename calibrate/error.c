@@ -24,18 +24,14 @@ double error_sqnr(const struct error_sums *s)
     return s->k.se == 0 ? INFINITY : unsigned_nan(10 * log10(s->k.sx / s->k.se));
 }
 
-double error_gain(const struct error_sums *s) { return s->k.sy > 0 ? s->k.sxy / s->k.sy : 1; }
+/* The sum of x * y. */
+static double products(const struct kern_error *k) { return (k->sx + k->sy - k->se) / 2; }
 
-/* Of vectors that are near by what 1 lacks, which the sum of products would lose: 2 |x| |y| - 2 xy is
- * |y - x|^2 - (|y| - |x|)^2. */
+double error_gain(const struct error_sums *s) { return s->k.sy > 0 ? products(&s->k) / s->k.sy : 1; }
+
 double error_cosine(const struct error_sums *s)
 {
-    const double x = sqrt(s->k.sx), y = sqrt(s->k.sy);
-    if (s->k.se == 0)
-        return 1;
-    if (s->k.se < s->k.sx / 16)
-        return unsigned_nan(1 - (s->k.se - (y - x) * (y - x)) / (2 * x * y));
-    return unsigned_nan(s->k.sxy / (x * y));
+    return s->k.se == 0 ? 1 : unsigned_nan(products(&s->k) / sqrt(s->k.sx * s->k.sy));
 }
 
 int error_worst_first(const void *a, const void *b)
@@ -51,7 +47,6 @@ static void add_kern(struct kern_error *to, const struct kern_error *k)
 {
     to->se += k->se;
     to->sx += k->sx;
-    to->sxy += k->sxy;
     to->sy += k->sy;
 }
 

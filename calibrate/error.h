@@ -2,8 +2,8 @@
  * worst block, and thresholds on them.
  *
  * x is the reference, y the other model, both as FP32 values (codes times
- * scales).  Sums are double, in 16 lanes per row segment of 128 columns,
- * combined in a fixed order: the same figures for any number of threads. */
+ * scales).  Sums are double, in 8 lanes per segment of 128 columns, and combined
+ * in a fixed order (quantizers/kern.h): the same figures for any number of threads. */
 #ifndef OCTAVO_ERROR_H
 #define OCTAVO_ERROR_H
 

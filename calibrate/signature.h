@@ -13,9 +13,7 @@ enum signature {
     SIGN_ODD,        /* worth knowing: output-aware rounding, another rule */
     SIGN_BAD         /* something is wrong with it */
 };
-/* One sentence without a full stop into text [n]. What only inspection tells is said when t->look is there. */
-enum signature signature_of(const struct tensor_error *t, char *text, size_t n);
-/* Names of the rules that explain every scale, at most three and how many more: "smallest, ds, rceil and 4 more". */
-void signature_rules(const struct inspection *look, char *text, size_t n);
+/* One sentence without a full stop, in English or Chinese, into text [n]. What only inspection tells is said when t->look is there. */
+enum signature signature_of(const struct tensor_error *t, bool zh, char *text, size_t n);
 
 #endif

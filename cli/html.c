@@ -75,7 +75,7 @@ static int put_made(FILE *f, const struct html_page *p, struct err *e)
     static const enum word word[] = {W_GOOD, W_GOOD, W_ODD, W_BAD};
     struct look_line *line;
     size_t n;
-    if (look_lines(p->r, &line, &n, e))
+    if (look_lines(p->r, !strcmp(p->lang, "zh"), &line, &n, e))
         return -1;
     if (n) {
         heading(f, W(W_MADE), W(W_MADE_NOTE));

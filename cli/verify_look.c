@@ -13,7 +13,7 @@ static int worst_first(const void *a, const void *b)
     return x->s != y->s ? (x->s > y->s ? -1 : 1) : x->n != y->n ? (x->n > y->n ? -1 : 1) : strcmp(x->text, y->text);
 }
 
-int look_lines(const struct error_report *r, struct look_line **line, size_t *count, struct err *e)
+int look_lines(const struct error_report *r, bool zh, struct look_line **line, size_t *count, struct err *e)
 {
     struct look_line *all = mem_alloc(r->n + 1, sizeof *all, e);
     struct map by_text = {0};
@@ -32,7 +32,7 @@ int look_lines(const struct error_report *r, struct look_line **line, size_t *co
             look.rules = look.rules & common ? look.rules & common : look.rules;
             t.look = &look;
         }
-        x->s = signature_of(&t, x->text, sizeof x->text);
+        x->s = signature_of(&t, zh, x->text, sizeof x->text);
         if (x->s == SIGN_NONE)
             continue;
         if (map_find(&by_text, x->text, &at)) {
@@ -58,7 +58,7 @@ int look_print(const struct error_report *r, struct err *e)
     static const char *const word[] = {"", "good", "odd", "BAD"};
     struct look_line *all;
     size_t n;
-    if (look_lines(r, &all, &n, e))
+    if (look_lines(r, false, &all, &n, e))
         return -1;
     if (n)
         printf("\n");
@@ -130,7 +130,7 @@ void look_json(const struct tensor_error *t)
     static const char *const word[] = {"", "good", "odd", "bad"};
     const struct inspection *l = t->look;
     char text[LOOK_SENTENCE];
-    const enum signature s = signature_of(t, text, sizeof text);
+    const enum signature s = signature_of(t, false, text, sizeof text);
     if (s != SIGN_NONE) {
         printf(",\"made\":\"%s\",\"signature\":", word[s]);
         out_json(stdout, text);

@@ -12,7 +12,7 @@ struct look_line {
     size_t n;                        /* how many there are */
 };
 /* What is to be said, the worst first; free(*line). */
-int look_lines(const struct error_report *r, struct look_line **line, size_t *n, struct err *e) MUST_USE;
+int look_lines(const struct error_report *r, bool zh, struct look_line **line, size_t *n, struct err *e) MUST_USE;
 /* One line for all tensors of which the same is to be said, the worst first. */
 int look_print(const struct error_report *r, struct err *e) MUST_USE;
 /* Members of a tensor, each with a comma before it. */

@@ -18,8 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { KERN_SEGMENT = 128 };
-#define KERN_LEAST 0x1p-100f
+enum { KERN_SEGMENT = 128, KERN_ROWS = 8 };
 enum src { SRC_BF16, SRC_F16, SRC_F32, SRC_COUNT };
 
 /* Encoders add to these.  Nothing is counted twice in one field. */
@@ -34,7 +33,7 @@ struct kern_count {
 
 /* Sums of an error measurement (calibrate/error.h), and what it found on the way. */
 struct kern_error {
-    double se, sx, sxy, sy;   /* sum (y-x)^2, x^2, x*y, y^2 */
+    double se, sx, sy;        /* sum (y-x)^2, x^2, y^2; 2 sum xy is sx + sy - se */
 };
 struct kern_match {
     float max;                /* max |y-x|, the difference rounded to FP32; NaN is passed over */
@@ -97,16 +96,14 @@ struct kern {
                                                                    * payload top bits kept */
 
     /* Compares n pairs (below 2^32); sums[i / block] gets those of pair i, block being a multiple of KERN_SEGMENT or
-     * at least n.  Each segment of KERN_SEGMENT pairs (the last one is shorter) is summed in FP32: pair i goes to lane
-     * i % 16, with d = y - x and fused multiply-adds, so that a lane has at most 8 products; lanes i and i + 8 are
-     * added, then neighbours, three times.  The four results are added to sums in double: each has a relative error
-     * (sxy: of the sum of |x*y|) below 12 * 2^-24, se two more for d.  A segment with a sum beyond FP32, or so small
-     * that products may have been lost (below KERN_LEAST; se may be 0 when all pairs are equal), is summed in double
-     * instead, pair by pair (kern_error_wide).  NaN in x or y propagates into the sums (which NaN is not defined). */
+     * at least n.  Both numbers are converted to double first; each segment of KERN_SEGMENT pairs (the last one is
+     * shorter) is summed in 8 lanes by fused multiply-adds, pair i in lane i % 4 + i / 8 % 2 * 4; lanes i and i + 4 are
+     * added, then neighbours, twice, and the result to sums.  NaN in x or y propagates into the sums (which NaN is not
+     * defined). */
     void (*error)(const float *x, const float *y, size_t n, size_t block, struct kern_error *sums,
                   struct kern_match *m);
-    /* The same of x and of what dec_e4m3 makes of q, row by row; sums[c / KERN_SEGMENT] gets column c of all rows
-     * (fewer than 2^32 pairs). */
+    /* The same of x and of what dec_e4m3 makes of q, KERN_ROWS rows at a time: their segments of the same columns are
+     * summed as one.  sums[c / KERN_SEGMENT] gets column c of all rows (fewer than 2^32 pairs). */
     void (*error_e4m3[SRC_COUNT])(const void *x, size_t stride, const uint8_t *q, size_t qstride, size_t rows,
                                   size_t cols, size_t block, const float *scale, struct kern_error *sums,
                                   struct kern_match *m);
@@ -123,8 +120,6 @@ struct num;
 const struct kern_e2m1 *kern_e2m1_of(const struct num *num);
 void kern_e2m1_c(const float *x, size_t cols, size_t block, const uint8_t *code, const float *scale,
                  const struct kern_e2m1 *format, uint8_t *q, struct kern_count *n);
-/* The sums of n pairs in double, added to *sums. */
-void kern_error_wide(const float *x, const float *y, size_t n, struct kern_error *sums);
 void kern_fill_c(struct kern *k);
 void kern_fill_avx2(struct kern *k);
 

@@ -3,46 +3,46 @@
 
 #if defined(__x86_64__)
 #include "quantizers/kern_avx2.h"
+#include "quantizers/num.h"
 
 #include <math.h>
 
-/* A segment: two vectors are the 16 lanes of a sum. */
-struct segment {
-    __m256 se[2], sx[2], sxy[2], sy[2];
-    __m256i equal;   /* counts down */
+/* The 8 lanes of each sum. */
+struct lanes {
+    __m256d se[2], sx[2], sy[2];
 };
 
-static ALWAYS_INLINE void add8(__m256 x, __m256 y, __m256 sign, int half, struct segment *s, __m256 *max)
+static ALWAYS_INLINE struct lanes no_lanes(void)
 {
-    const __m256 d = _mm256_sub_ps(y, x);
+    const __m256d zero = _mm256_setzero_pd();
 
-    *max = _mm256_max_ps(_mm256_andnot_ps(sign, d), *max);   /* a NaN leaves max as it is */
-    s->equal = _mm256_add_epi32(s->equal, _mm256_castps_si256(_mm256_cmp_ps(x, y, _CMP_EQ_OQ)));
-    s->se[half] = _mm256_fmadd_ps(d, d, s->se[half]);
-    s->sx[half] = _mm256_fmadd_ps(x, x, s->sx[half]);
-    s->sxy[half] = _mm256_fmadd_ps(x, y, s->sxy[half]);
-    s->sy[half] = _mm256_fmadd_ps(y, y, s->sy[half]);
+    return (struct lanes){ { zero, zero }, { zero, zero }, { zero, zero } };
 }
 
-/* Adds the four sums of KERN_SEGMENT pairs; false when they must be made in double. */
-static ALWAYS_INLINE bool add_sums(const struct segment *s, struct kern_error *sums)
+/* Four pairs.  From memory: that spares the extraction of halves, which costs more than a store. */
+static ALWAYS_INLINE void add4(const float *x, const float *y, int half, struct lanes *l)
 {
-    const __m256 e = _mm256_add_ps(s->se[0], s->se[1]), x = _mm256_add_ps(s->sx[0], s->sx[1]);
-    const __m256 xy = _mm256_add_ps(s->sxy[0], s->sxy[1]), y = _mm256_add_ps(s->sy[0], s->sy[1]);
-    const __m256 p = _mm256_hadd_ps(_mm256_hadd_ps(e, x), _mm256_hadd_ps(xy, y));
-    const __m128 sum = _mm_add_ps(_mm256_castps256_ps128(p), _mm256_extractf128_ps(p, 1));   /* se sx sxy sy */
-    const int large = _mm_movemask_ps(_mm_cmpgt_ps(sum, _mm_set1_ps(KERN_LEAST)));
-    const int finite = _mm_movemask_ps(_mm_cmplt_ps(sum, _mm_set1_ps(INFINITY)));
+    const __m256d a = _mm256_cvtps_pd(_mm_loadu_ps(x)), b = _mm256_cvtps_pd(_mm_loadu_ps(y)), d = _mm256_sub_pd(b, a);
 
-    if (!LIKELY((large & finite & 11) == 11)
-        && ((large & finite & 10) != 10 || !(finite & 1)
-            || _mm256_movemask_epi8(_mm256_cmpeq_epi32(s->equal, _mm256_set1_epi32(-KERN_SEGMENT / 8))) != -1))
-        return false;
-    _mm256_storeu_pd(&sums->se, _mm256_add_pd(_mm256_loadu_pd(&sums->se), _mm256_cvtps_pd(sum)));
-    return true;
+    l->se[half] = _mm256_fmadd_pd(d, d, l->se[half]);
+    l->sx[half] = _mm256_fmadd_pd(a, a, l->sx[half]);
+    l->sy[half] = _mm256_fmadd_pd(b, b, l->sy[half]);
 }
 
-/* What one call, or a row, found. */
+/* Lane i with i + 4, then neighbours, then both pairs. */
+static ALWAYS_INLINE void add_sums(const struct lanes *l, struct kern_error *sums)
+{
+    const __m256d e = _mm256_add_pd(l->se[0], l->se[1]), x = _mm256_add_pd(l->sx[0], l->sx[1]);
+    const __m256d y = _mm256_add_pd(l->sy[0], l->sy[1]);
+    const __m256d p = _mm256_hadd_pd(e, x), q = _mm256_hadd_pd(y, y);
+    const __m128d ex = _mm_add_pd(_mm256_castpd256_pd128(p), _mm256_extractf128_pd(p, 1));
+    const __m128d yy = _mm_add_sd(_mm256_castpd256_pd128(q), _mm256_extractf128_pd(q, 1));
+
+    _mm_storeu_pd(&sums->se, _mm_add_pd(_mm_loadu_pd(&sums->se), ex));
+    sums->sy += _mm_cvtsd_f64(yy);
+}
+
+/* What one call found; equal counts up in 32-bit lanes. */
 struct found {
     __m256 max;
     __m256i equal;
@@ -56,24 +56,38 @@ static void add_found(const struct found *f, struct kern_match *m)
     for (int i = 0; i < 8; i++)
         if (max[i] > m->max)
             m->max = max[i];
-    m->equal += sum_epu32(_mm256_sub_epi32(_mm256_setzero_si256(), f->equal));
+    m->equal += sum_epu32(f->equal);
 }
 
-static uint64_t count_flushed(const float *x, const float *y, size_t n)
+/* Of a segment. */
+static uint64_t count_flushed(const float *x, const float *y)
 {
-    uint64_t count = 0;
+    const __m256 zero = _mm256_setzero_ps();
+    int count = 0;
 
-    for (size_t i = 0; i < n; i++)
-        count += (y[i] == 0) & (x[i] != 0);
-    return count;
+    for (size_t i = 0; i < KERN_SEGMENT; i += 8) {
+        const __m256 gone = _mm256_cmp_ps(_mm256_loadu_ps(y + i), zero, _CMP_EQ_OQ);
+        const __m256 there = _mm256_cmp_ps(_mm256_loadu_ps(x + i), zero, _CMP_NEQ_UQ);
+
+        count += __builtin_popcount((unsigned)_mm256_movemask_ps(_mm256_and_ps(gone, there)));
+    }
+    return (uint64_t)count;
 }
 
-/* KERN_SEGMENT pairs. */
-static ALWAYS_INLINE void error_segment(const float *x, const float *y, struct kern_error *sums, struct found *f,
-                                        uint64_t *flushed)
+/* What is counted of 8 pairs. */
+static ALWAYS_INLINE void look8(__m256 x, __m256 y, struct found *f)
 {
-    const __m256 sign = keep_ps(_mm256_set1_ps(-0.0f)), zero = _mm256_setzero_ps();
-    struct segment s = { { zero, zero }, { zero, zero }, { zero, zero }, { zero, zero }, _mm256_setzero_si256() };
+    const __m256 away = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(y, x));
+
+    f->max = _mm256_max_ps(away, f->max);   /* a NaN leaves max as it is */
+    f->equal = _mm256_sub_epi32(f->equal, _mm256_castps_si256(_mm256_cmp_ps(x, y, _CMP_EQ_OQ)));
+}
+
+/* A segment in memory.  True: some y is zero. */
+static ALWAYS_INLINE bool look(const float *x, const float *y, struct found *to)
+{
+    const __m256 zero = _mm256_setzero_ps();
+    struct found f = *to;
     __m256 none = zero;
 
     UNROLL
@@ -81,103 +95,61 @@ static ALWAYS_INLINE void error_segment(const float *x, const float *y, struct k
         const __m256 a = _mm256_loadu_ps(y + i), b = _mm256_loadu_ps(y + i + 8);
 
         none = _mm256_or_ps(none, _mm256_or_ps(_mm256_cmp_ps(a, zero, _CMP_EQ_OQ), _mm256_cmp_ps(b, zero, _CMP_EQ_OQ)));
-        add8(_mm256_loadu_ps(x + i), a, sign, 0, &s, &f->max);
-        add8(_mm256_loadu_ps(x + i + 8), b, sign, 1, &s, &f->max);
+        look8(_mm256_loadu_ps(x + i), a, &f);
+        look8(_mm256_loadu_ps(x + i + 8), b, &f);
     }
-    f->equal = _mm256_add_epi32(f->equal, s.equal);
-    if (!LIKELY(_mm256_movemask_ps(none) == 0))
-        *flushed += count_flushed(x, y, KERN_SEGMENT);
-    if (!LIKELY(add_sums(&s, sums)))
-        kern_error_wide(x, y, KERN_SEGMENT, sums);
+    *to = f;
+    return _mm256_movemask_ps(none) != 0;
 }
 
-/* Fewer pairs than a segment, filled up with zeros: they add nothing, and are equal. */
-static void error_rest(const float *x, const float *y, size_t n, struct kern_error *sums, struct found *f,
-                       struct kern_match *m)
+/* A segment in memory; in an unpacked one elements 4 to 7 of each 16 stand behind 8 to 11. */
+static ALWAYS_INLINE void add_segment(const float *x, const float *y, bool unpacked, struct lanes *l)
 {
-    float a[KERN_SEGMENT] = { 0 }, b[KERN_SEGMENT] = { 0 };
-
-    if (n == 0)
-        return;
-    memcpy(a, x, n * sizeof *a);
-    memcpy(b, y, n * sizeof *b);
-    error_segment(a, b, sums, f, &m->flushed);
-    m->equal -= KERN_SEGMENT - n;
+    UNROLL
+    for (size_t i = 0; i < KERN_SEGMENT; i += 16) {
+        add4(x + i, y + i, 0, l);
+        add4(x + i + 4, y + i + 4, unpacked ? 1 : 0, l);
+        add4(x + i + 8, y + i + 8, unpacked ? 0 : 1, l);
+        add4(x + i + 12, y + i + 12, 1, l);
+    }
 }
 
 static void error(const float *x, const float *y, size_t n, size_t block, struct kern_error *sums,
                   struct kern_match *m)
 {
     struct found f = { _mm256_setzero_ps(), _mm256_setzero_si256() };
-    size_t i = 0, stop = block;
 
-    for (; n - i >= KERN_SEGMENT; i += KERN_SEGMENT) {
+    for (size_t i = 0, stop = block; i < n; i += KERN_SEGMENT) {
+        struct lanes l = no_lanes();
+
         if (i == stop) {
             sums++;
             stop += block;
         }
-        error_segment(x + i, y + i, sums, &f, &m->flushed);
+        const float *a = x + i, *b = y + i;
+        float u[KERN_SEGMENT], v[KERN_SEGMENT];
+
+        if (!LIKELY(n - i >= KERN_SEGMENT)) {
+            /* Filled up with zeros, which add nothing and are equal. */
+            memset(u, 0, sizeof u);
+            memset(v, 0, sizeof v);
+            a = memcpy(u, a, (n - i) * sizeof *u);
+            b = memcpy(v, b, (n - i) * sizeof *v);
+            m->equal -= KERN_SEGMENT - (n - i);
+        }
+        if (!LIKELY(!look(a, b, &f)))
+            m->flushed += count_flushed(a, b);
+        add_segment(a, b, false, &l);
+        add_sums(&l, sums);
     }
-    error_rest(x + i, y + i, n - i, sums + (i == stop), &f, m);
     add_found(&f, m);
 }
 
 /* ---- E4M3 codes ---------------------------------------------------------- */
 
-/* n elements, and zeros up to a segment. */
-static ALWAYS_INLINE void to_f32(const uint8_t *x, float *y, size_t n, enum src s)
-{
-    uint8_t raw[KERN_SEGMENT * 4] = { 0 };
-
-    memcpy(raw, x, n * src_size(s));
-    for (size_t i = 0; i < KERN_SEGMENT; i += 8)
-        _mm256_storeu_ps(y + i, load8(raw + i * src_size(s), s));
-}
-
-/* n columns with the scales of `block` columns each, the slow way: into memory first. */
-static __attribute__((noinline)) void plain_e4m3(const uint8_t *x, const uint8_t *q, size_t n, size_t block,
-                                                 const float *scale, struct kern_error *sums, struct found *f,
-                                                 struct kern_match *m, enum src s)
-{
-    float a[KERN_SEGMENT], b[KERN_SEGMENT] = { 0 };
-
-    to_f32(x, a, n, s);
-    kern_avx2_plain.dec_e4m3(q, 0, 1, n, block, scale, b, 0);
-    error_segment(a, b, sums, f, &m->flushed);
-    m->equal -= KERN_SEGMENT - n;
-}
-
-/* A scale with which values are finite, and 0 only where the code is. */
-static ALWAYS_INLINE bool tame(float scale)
-{
-    return fabsf(scale) > 0x1p-100f && fabsf(scale) < 0x1p119f;
-}
-
-/* Codes of a segment that are zero where x is not. */
-static ALWAYS_INLINE uint64_t flushed_codes(const uint8_t *x, const uint8_t *q, enum src s)
-{
-    const __m256 zero = _mm256_setzero_ps();
-    int count = 0;
-
-    for (size_t i = 0; i < KERN_SEGMENT; i += 32) {
-        const __m256i mag = _mm256_and_si256(loadu(q + i), _mm256_set1_epi8(0x7f));
-        const int none = _mm256_movemask_epi8(_mm256_cmpeq_epi8(mag, _mm256_setzero_si256()));
-        unsigned some = 0;
-
-        UNROLL
-        for (unsigned k = 0; k < 4; k++) {
-            const __m256 v = load8(x + (i + 8 * k) * src_size(s), s);
-
-            some |= (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(v, zero, _CMP_NEQ_UQ)) << 8 * k;
-        }
-        count += __builtin_popcount((unsigned)none & some);
-    }
-    return (uint64_t)count;
-}
-
-/* What the codes of a segment are: is one NaN, is one zero. */
+/* What the codes of a segment are. */
 struct kinds {
-    bool nan, zero;
+    bool nan, zero, small;   /* some of them; small: zero or subnormal */
 };
 static ALWAYS_INLINE struct kinds kinds_of(const uint8_t *q)
 {
@@ -192,78 +164,151 @@ static ALWAYS_INLINE struct kinds kinds_of(const uint8_t *q)
         least = _mm256_min_epu8(least, mag);
     }
     return (struct kinds){ _mm256_movemask_epi8(_mm256_cmpeq_epi8(most, magnitude)) != 0,
-                           _mm256_movemask_epi8(_mm256_cmpeq_epi8(least, _mm256_setzero_si256())) != 0 };
+                           _mm256_movemask_epi8(_mm256_cmpeq_epi8(least, _mm256_setzero_si256())) != 0,
+                           _mm256_movemask_epi8(_mm256_cmpgt_epi8(_mm256_set1_epi8(8), least)) != 0 };
 }
 
-/* A segment with one scale, or one for each 32 columns; false: it has codes or sums for the slow way. */
-static ALWAYS_INLINE bool fast_e4m3(const uint8_t *x, const uint8_t *q, bool each32, const float *scale,
-                                    struct kern_error *sums, struct found *f, uint64_t *flushed, enum src s)
+/* What makes the BF16 of a normal code times a power of two out of its fields: the exponent's bias, 127 - 7 and the
+ * scale's.  0: the scale is no power of two, or one at the edge of FP32. */
+static ALWAYS_INLINE int bf16_bias(float scale)
 {
-    const __m256 sign = keep_ps(_mm256_set1_ps(-0.0f)), zero = _mm256_setzero_ps();
-    const __m256i fields = keep(_mm256_set1_epi16((short)0xbfff));
-    const size_t size = src_size(s);
-    const struct kinds kinds = kinds_of(q);
-    struct segment t = { { zero, zero }, { zero, zero }, { zero, zero }, { zero, zero }, _mm256_setzero_si256() };
-    __m256 max = f->max, by = _mm256_set1_ps(*scale * 256);
+    const uint32_t u = f32_bits(scale);
 
-    if (!LIKELY(!kinds.nan))
-        return false;
+    return (u & 0x807fffff) == 0 && u >= 0x10000000 && u < 0x70000000 ? (int)(u >> 23) - 7 : 0;
+}
+
+/* A segment of BF16, and of normal codes with powers of two: those are BF16 as well, and both become FP32 by
+ * unpacking.  bias: of 32 columns each. */
+static ALWAYS_INLINE void unpack(const uint8_t *x, const uint8_t *q, const int *bias, float *a, float *b, struct found *f)
+{
+    const __m256i fields = keep(_mm256_set1_epi16((short)0x87f0)), zero = _mm256_setzero_si256();
+    const __m256 sign = keep_ps(_mm256_set1_ps(-0.0f));
+    __m256i equal = zero;
+    __m256 max = f->max;
+
     UNROLL
-    for (size_t i = 0; i < KERN_SEGMENT; i += 32) {
-        if (each32)
-            by = _mm256_set1_ps(scale[i / 32] * 256);
-        UNROLL
-        for (size_t k = i; k < i + 32; k += 16) {
-            const struct two y = e4m3_values(q + k, by, fields);
+    for (size_t i = 0; i < KERN_SEGMENT; i += 16) {
+        const __m256i v = loadu(x + 2 * i), w = _mm256_slli_epi16(_mm256_cvtepi8_epi16(loadu128(q + i)), 4);
+        const __m256i y = _mm256_add_epi16(_mm256_and_si256(w, fields), _mm256_set1_epi16((short)(bias[i / 32] << 7)));
+        const __m256 xa = _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, v));
+        const __m256 xb = _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, v));
+        const __m256 ya = _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, y));
+        const __m256 yb = _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, y));
 
-            add8(load8(x + k * size, s), y.a, sign, 0, &t, &max);
-            add8(load8(x + (k + 8) * size, s), y.b, sign, 1, &t, &max);
+        equal = _mm256_sub_epi16(equal, _mm256_cmpeq_epi16(v, y));
+        max = _mm256_max_ps(_mm256_andnot_ps(sign, _mm256_sub_ps(ya, xa)), max);
+        max = _mm256_max_ps(_mm256_andnot_ps(sign, _mm256_sub_ps(yb, xb)), max);
+        _mm256_storeu_ps(a + i, xa);
+        _mm256_storeu_ps(a + i + 8, xb);
+        _mm256_storeu_ps(b + i, ya);
+        _mm256_storeu_ps(b + i + 8, yb);
+    }
+    f->max = max;
+    f->equal = _mm256_add_epi32(f->equal, _mm256_madd_epi16(equal, _mm256_set1_epi16(1)));
+}
+
+/* A segment without NaN codes; scale: of 32 columns each. */
+static ALWAYS_INLINE void decode(const uint8_t *x, const uint8_t *q, const float *scale, float *a, float *b, struct found *to,
+                                 enum src s)
+{
+    const __m256i fields = keep(_mm256_set1_epi16((short)0xbfff));
+    struct found f = *to;
+
+    UNROLL
+    for (size_t i = 0; i < KERN_SEGMENT; i += 16) {
+        const struct two y = e4m3_values(q + i, _mm256_set1_ps(scale[i / 32] * 256), fields);
+        const __m256 xa = load8(x + i * src_size(s), s), xb = load8(x + (i + 8) * src_size(s), s);
+
+        look8(xa, y.a, &f);
+        look8(xb, y.b, &f);
+        _mm256_storeu_ps(a + i, xa);
+        _mm256_storeu_ps(a + i + 8, xb);
+        _mm256_storeu_ps(b + i, y.a);
+        _mm256_storeu_ps(b + i + 8, y.b);
+    }
+    *to = f;
+}
+
+/* n columns, a segment at most, of any codes and scales. */
+static __attribute__((noinline)) void decode_plain(const uint8_t *x, const uint8_t *q, size_t n, const float *scale,
+                                                   float *a, float *b, struct found *f, enum src s)
+{
+    uint8_t raw[KERN_SEGMENT * 4] = { 0 };
+
+    memcpy(raw, x, n * src_size(s));
+    for (size_t i = 0; i < KERN_SEGMENT; i += 8)
+        _mm256_storeu_ps(a + i, load8(raw + i * src_size(s), s));
+    memset(b, 0, KERN_SEGMENT * sizeof *b);
+    kern_avx2_plain.dec_e4m3(q, 0, 1, n, 32, scale, b, 0);
+    look(a, b, f);
+}
+
+/* What was stored is loaded again: a compiler that keeps it in registers has too few of them. */
+static ALWAYS_INLINE void in_memory(void) { __asm__ volatile("" : : : "memory"); }
+
+/* The same n columns of some rows, a segment at most; scale: of 32 columns each. */
+static ALWAYS_INLINE void add_rows(const uint8_t *x, size_t stride, const uint8_t *q, size_t qstride, size_t rows,
+                                   size_t n, const float scale[4], struct kern_error *sums, struct found *f,
+                                   struct kern_match *m, enum src s)
+{
+    struct lanes l = no_lanes();
+    bool powers = s == SRC_BF16, tame = true;
+    float a[KERN_SEGMENT], b[KERN_SEGMENT];
+    int bias[4];
+
+    for (size_t k = 0; k < 4; k++) {
+        bias[k] = bf16_bias(scale[k]);
+        powers &= bias[k] != 0;
+        tame &= fabsf(scale[k]) > 0x1p-100f && fabsf(scale[k]) < 0x1p119f;   /* only the code zero has the value zero */
+    }
+    for (size_t r = 0; r < rows; r++, x += stride, q += qstride) {
+        const struct kinds has = LIKELY(n == KERN_SEGMENT) ? kinds_of(q) : (struct kinds){ true, true, true };
+
+        if (LIKELY(powers && !has.nan && !has.small)) {
+            unpack(x, q, bias, a, b, f);
+            in_memory();
+            add_segment(a, b, true, &l);
+        } else {
+            if (LIKELY(tame && !has.nan))
+                decode(x, q, scale, a, b, f, s);
+            else
+                decode_plain(x, q, n, scale, a, b, f, s);
+            in_memory();
+            add_segment(a, b, false, &l);
+            if (!LIKELY(tame && !has.nan && !has.zero))
+                m->flushed += count_flushed(a, b);
+            m->equal -= KERN_SEGMENT - n;
         }
     }
-    if (!LIKELY(add_sums(&t, sums)))
-        return false;
-    if (!LIKELY(!kinds.zero))
-        *flushed += flushed_codes(x, q, s);
-    f->max = max;
-    f->equal = _mm256_add_epi32(f->equal, t.equal);
-    return true;
+    add_sums(&l, sums);
 }
 
 static ALWAYS_INLINE void error_e4m3(const uint8_t *x, size_t stride, const uint8_t *q, size_t qstride, size_t rows,
                                      size_t cols, size_t block, const float *scale, struct kern_error *sums,
                                      struct kern_match *m, enum src s)
 {
-    const size_t size = src_size(s);
     struct found f = { _mm256_setzero_ps(), _mm256_setzero_si256() };
 
-    if (block >= cols)
-        block = (cols + KERN_SEGMENT) / KERN_SEGMENT * KERN_SEGMENT;
-    if (block != 32 && block % KERN_SEGMENT) {
+    if (block < cols && block != 32 && block % KERN_SEGMENT) {
         kern_avx2_plain.error_e4m3[s](x, stride, q, qstride, rows, cols, block, scale, sums, m);
         return;
     }
-    for (size_t r = 0; r < rows; r++, x += stride, q += qstride) {
-        size_t c = 0, stop = block;
+    for (size_t r = 0, n; r < rows; r += n, x += n * stride, q += n * qstride) {
         const float *by = scale;
 
-        for (; cols - c >= KERN_SEGMENT; c += KERN_SEGMENT) {
-            bool fast;
+        n = smaller(KERN_ROWS, rows - r);
+        for (size_t c = 0, stop = block; c < cols; c += KERN_SEGMENT) {
+            float four[4];
 
-            if (block == 32) {
-                by = scale + c / 32;
-                fast = tame(by[0]) && tame(by[1]) && tame(by[2]) && tame(by[3])
-                       && fast_e4m3(x + c * size, q + c, true, by, sums + c / KERN_SEGMENT, &f, &m->flushed, s);
-            } else {
-                by += c == stop;
-                stop += c == stop ? block : 0;
-                fast = tame(*by) && fast_e4m3(x + c * size, q + c, false, by, sums + c / KERN_SEGMENT, &f, &m->flushed, s);
+            if (c >= stop) {
+                by += block == 32 ? 4 : 1;
+                stop += block == 32 ? KERN_SEGMENT : block;
             }
-            if (!fast)
-                plain_e4m3(x + c * size, q + c, KERN_SEGMENT, block, by, sums + c / KERN_SEGMENT, &f, m, s);
+            for (size_t k = 0; k < 4; k++)
+                four[k] = block != 32 ? *by : c + 32 * k < cols ? by[k] : 1;
+            add_rows(x + c * src_size(s), stride, q + c, qstride, n, smaller(KERN_SEGMENT, cols - c), four,
+                     sums + c / KERN_SEGMENT, &f, m, s);
         }
-        by = block == 32 ? scale + c / 32 : by + (c == stop);
-        if (c < cols)
-            plain_e4m3(x + c * size, q + c, cols - c, block, by, sums + c / KERN_SEGMENT, &f, m, s);
     }
     add_found(&f, m);
 }

@@ -222,85 +222,73 @@ static void f32_to_f16(const float *x, uint16_t *y, size_t n)
 
 /* ---- error ------------------------------------------------------------- */
 
-void kern_error_wide(const float *x, const float *y, size_t n, struct kern_error *sums)
-{
-    struct kern_error s = { 0 };
+struct lanes {
+    double se[8], sx[8], sy[8];
+};
 
+static void add_pairs(const float *x, const float *y, size_t n, struct lanes *l, struct kern_match *m)
+{
     for (size_t i = 0; i < n; i++) {
+        const size_t k = i % 4 + i / 8 % 2 * 4;
         const double a = x[i], b = y[i], d = b - a;
+        const float away = fabsf(y[i] - x[i]);
 
-        s.se += d * d;
-        s.sx += a * a;
-        s.sxy += a * b;
-        s.sy += b * b;
-    }
-    sums->se += s.se;
-    sums->sx += s.sx;
-    sums->sxy += s.sxy;
-    sums->sy += s.sy;
-}
-
-/* Lanes i and i + 8, then neighbours. */
-static float lane_sum(const float *lane)
-{
-    float s[8];
-
-    for (int i = 0; i < 8; i++)
-        s[i] = lane[i] + lane[i + 8];
-    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
-}
-
-static void error_segment(const float *x, const float *y, size_t n, struct kern_error *sums, struct kern_match *m)
-{
-    float lane[4][16] = { { 0 } }, se, sx, sxy, sy;
-    size_t equal = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        const float d = y[i] - x[i];
-
-        lane[0][i % 16] = fmaf(d, d, lane[0][i % 16]);
-        lane[1][i % 16] = fmaf(x[i], x[i], lane[1][i % 16]);
-        lane[2][i % 16] = fmaf(x[i], y[i], lane[2][i % 16]);
-        lane[3][i % 16] = fmaf(y[i], y[i], lane[3][i % 16]);
-        if (fabsf(d) > m->max)
-            m->max = fabsf(d);
-        equal += x[i] == y[i];
+        l->se[k] = fma(d, d, l->se[k]);
+        l->sx[k] += a * a;   /* exact products: fused or not is the same */
+        l->sy[k] += b * b;
+        if (away > m->max)
+            m->max = away;
+        m->equal += x[i] == y[i];
         m->flushed += (y[i] == 0) & (x[i] != 0);
     }
-    m->equal += equal;
-    se = lane_sum(lane[0]), sx = lane_sum(lane[1]), sxy = lane_sum(lane[2]), sy = lane_sum(lane[3]);
-    if ((se > KERN_LEAST || equal == n) && sx > KERN_LEAST && sy > KERN_LEAST && se < INFINITY && sx < INFINITY
-        && sy < INFINITY) {
-        sums->se += (double)se;
-        sums->sx += (double)sx;
-        sums->sxy += (double)sxy;
-        sums->sy += (double)sy;
-    } else {
-        kern_error_wide(x, y, n, sums);
-    }
+}
+
+static double lane_sum(const double *lane)
+{
+    double s[4];
+
+    for (int i = 0; i < 4; i++)
+        s[i] = lane[i] + lane[i + 4];
+    return (s[0] + s[1]) + (s[2] + s[3]);
+}
+
+static void add_sums(const struct lanes *l, struct kern_error *sums)
+{
+    sums->se += lane_sum(l->se);
+    sums->sx += lane_sum(l->sx);
+    sums->sy += lane_sum(l->sy);
 }
 
 static void error(const float *x, const float *y, size_t n, size_t block, struct kern_error *sums,
                   struct kern_match *m)
 {
-    for (size_t i = 0; i < n; i += KERN_SEGMENT)
-        error_segment(x + i, y + i, smaller(KERN_SEGMENT, n - i), sums + i / block, m);
+    for (size_t i = 0; i < n; i += KERN_SEGMENT) {
+        struct lanes l = { { 0 }, { 0 }, { 0 } };
+
+        add_pairs(x + i, y + i, smaller(KERN_SEGMENT, n - i), &l, m);
+        add_sums(&l, sums + i / block);
+    }
 }
 
 static inline void error_e4m3(const uint8_t *x, size_t stride, const uint8_t *q, size_t qstride, size_t rows,
                               size_t cols, size_t block, const float *scale, struct kern_error *sums,
                               struct kern_match *m, enum src s)
 {
-    for (size_t r = 0; r < rows; r++, x += stride, q += qstride)
+    for (size_t r = 0; r < rows; r += KERN_ROWS)
         for (size_t c = 0; c < cols; c += KERN_SEGMENT) {
-            const size_t n = smaller(KERN_SEGMENT, cols - c);
-            float a[KERN_SEGMENT], b[KERN_SEGMENT];
+            const size_t n = smaller(KERN_SEGMENT, cols - c), end = smaller(r + KERN_ROWS, rows);
+            struct lanes l = { { 0 }, { 0 }, { 0 } };
 
-            for (size_t i = 0; i < n; i++) {
-                a[i] = load(x, c + i, s);
-                dec_e4m3(q + c + i, 0, 1, 1, 1, scale + (c + i) / block, b + i, 0);
+            for (size_t k = r; k < end; k++) {
+                float a[KERN_SEGMENT], b[KERN_SEGMENT];
+
+                for (size_t i = 0; i < n; i++) {
+                    a[i] = load(x + k * stride, c + i, s);
+                    dec_e4m3(q + k * qstride + c + i, 0, 1, 1, 1, scale + (c + i) / block, b + i, 0);
+                }
+                add_pairs(a, b, n, &l, m);
             }
-            error_segment(a, b, n, sums + c / KERN_SEGMENT, m);
+            add_sums(&l, sums + c / KERN_SEGMENT);
         }
 }
 

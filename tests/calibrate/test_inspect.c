@@ -1,6 +1,8 @@
 /* Defects that are planted are named, with the tensor and the place; what is as it should be is said to be. */
 #include "calibrate/audit.h"
 #include "calibrate/signature.h"
+#include "calibrate/signature_words.h"
+#include "formats/jscan.h"
 #include "tests/mk.h"
 
 #include <criterion/criterion.h>
@@ -105,11 +107,11 @@ static enum signature look(const char *conf, char text[320], struct inspection *
     cr_assert_eq(model_open(&b, path[1], &e), 0, "%s", e.msg);
     cr_assert_eq(error_measure(&r, &a, &b, &rules, ERROR_INSPECT, &(struct run_options){.threads = 1}, &e), 0, "%s", e.msg);
     cr_assert(r.n == 1 && r.t[0].look);
-    const enum signature s = signature_of(&r.t[0], text, 320);
+    const enum signature s = signature_of(&r.t[0], false, text, 320);
     *out = *r.t[0].look;
     /* Threads change nothing. */
     cr_assert_eq(error_measure(&again, &a, &b, &rules, ERROR_INSPECT, &(struct run_options){.threads = 3}, &e), 0, "%s", e.msg);
-    cr_assert(signature_of(&again.t[0], other, sizeof other) == s && !strcmp(text, other) && !memcmp(out, again.t[0].look, sizeof *out));
+    cr_assert(signature_of(&again.t[0], false, other, sizeof other) == s && !strcmp(text, other) && !memcmp(out, again.t[0].look, sizeof *out));
     error_free(&r);
     error_free(&again);
     model_close(&a);
@@ -435,4 +437,33 @@ Test(inspect, audit_of_experts)
     finds(&a, FINDING_ERROR, "missing", NULL, UINT64_MAX, 0);
     finds(&a, FINDING_ERROR, "experts", NULL, UINT64_MAX, 0);
     audit_free(&a);
+}
+
+/* ---- languages -------------------------------------------------------------------------------------- */
+
+/* The conversions of a format, and nothing else. */
+static void conversions(const char *format, char out[64])
+{
+    size_t n = 0;
+    for (const char *p = format; *p; p++)
+        if (*p == '%')
+            for (size_t k = strcspn(p, "dusgf") + 1; k-- && n < 63; p += k > 0)
+                out[n++] = *p;
+    out[n] = 0;
+}
+
+/* Both languages take the same arguments in the same order, and no sentence is left out or the same. */
+Test(inspect, sentences_in_both_languages)
+{
+    for (int s = 0; s < SENTENCES; s++) {
+        const char *en = signature_sentence((enum sentence)s, false), *zh = signature_sentence((enum sentence)s, true);
+        char a[64], b[64];
+        cr_assert(en && zh && strcmp(en, zh), "sentence %d", s);
+        conversions(en, a);
+        conversions(zh, b);
+        cr_assert_str_eq(a, b, "%s / %s", en, zh);
+        cr_assert_eq(utf8_check(zh, strlen(zh)), strlen(zh));
+    }
+    for (int r = 0; r < ROUNDINGS; r++)
+        cr_assert(strcmp(signature_rounding((enum round_mode)r, false), signature_rounding((enum round_mode)r, true)));
 }

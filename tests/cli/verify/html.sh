@@ -40,7 +40,7 @@ sed 's/again.html -T 3/r.html -T 1/' again.html | cmp - r.html || fail "the same
 octavo calibrate -q "$MODEL" --text "$MODEL/excerpt.txt" --length 64 --limit 640 --no-holdout -o statistics.safetensors
 expect_exit 1 "$OCTAVO" verify -q "$MODEL" fp8 --max-rel 0.01 --html zh.html --lang zh --calibration statistics.safetensors --end-to-end --text "$MODEL/excerpt.txt" --length 64 --limit 640
 well_formed zh.html
-for text in '精度报告' '未通过' 'fails --max-rel' '各层输出' '困惑度' 'lang="zh-CN"'; do
+for text in '精度报告' '未通过' 'fails --max-rel' '各层输出' '就近舍入；缩放因子规则' '困惑度' 'lang="zh-CN"'; do
     grep -qF "$text" zh.html || fail "'$text' in the Chinese report"
 done
 
