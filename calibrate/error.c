@@ -237,7 +237,7 @@ struct comparison {
     struct box_error *out;
 };
 
-/* FP8 codes beside plain floating point are compared as they lie: their values are never in memory. src is SRC_COUNT
+/* FP8 codes beside plain floating point are compared as they lie, and not by rows of FP32. SRC_COUNT
  * for anything else. */
 static enum src plain_source(const struct comparison *c)
 {

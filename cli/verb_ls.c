@@ -192,14 +192,51 @@ static int print_table(const struct line *l, size_t n, struct err *e)
     return 0;
 }
 
-static void print_sum(const struct model *m, const struct grouping *g)
+/* What a model holds as it lies: t[n], paired as g says; and as the other verbs see it, where a convention puts two
+ * tensors into one or writes them as something else: m, paired as whole says. */
+struct held {
+    struct tensor *t;
+    size_t n;
+    bool apart;              /* t is memory of its own */
+    struct grouping g, whole;
+};
+
+static int held_by(struct held *h, struct model *m, struct err *e)
 {
+    *h = (struct held){.t = m->t, .n = m->n};
+    if (grouping_named(m, false, &h->g, e))
+        return -1;
+    h->whole = h->g;
+    if (!h->g.convention || !h->g.convention->expand || !m->random)
+        return 0;
+    struct err no = {0};
+    if (!(h->t = mem_alloc(h->n + 1, sizeof *h->t, e)))
+        return -1;
+    h->apart = true;
+    memcpy(h->t, m->t, h->n * sizeof *h->t);
+    return !grouping_expand(m, &no) && grouping_named(m, false, &h->whole, e) ? -1 : 0;
+}
+
+/* What tensor i belongs to, and where it is in *of. */
+static const struct grouping *place_of(const struct held *h, const struct model *m, size_t i, size_t *of)
+{
+    if (!grouping_has(&h->g, i) && h->apart && map_find(&m->by_name, h->t[i].name, of) && grouping_has(&h->whole, *of))
+        return &h->whole;
+    *of = i;
+    return &h->g;
+}
+
+static void print_sum(const struct model *m, const struct held *h)
+{
+    const struct grouping *g = &h->whole;
     uint64_t count[DT_COUNT] = {0}, bytes[DT_COUNT] = {0}, all = 0, elems = 0;
     char s[32];
+    for (size_t i = 0; i < h->n; i++) {
+        count[h->t[i].dtype]++;
+        bytes[h->t[i].dtype] += h->t[i].size;
+        all += h->t[i].size;
+    }
     for (size_t i = 0; i < m->n; i++) {
-        count[m->t[i].dtype]++;
-        bytes[m->t[i].dtype] += m->t[i].size;
-        all += m->t[i].size;
         if (g->part[i] == PART_PLAIN)
             elems += tensor_elems(&m->t[i]);
         if (g->part[i] == PART_WEIGHT) {
@@ -207,7 +244,7 @@ static void print_sum(const struct model *m, const struct grouping *g)
             elems += x.batch * x.rows * x.cols;
         }
     }
-    fprintf(stderr, "%s: %zu tensors in %zu file%s, %" PRIu64 " weights, %s", m->path, m->n, m->nf,
+    fprintf(stderr, "%s: %zu tensors in %zu file%s, %" PRIu64 " weights, %s", m->path, h->n, m->nf,
             m->nf == 1 ? "" : "s", elems, out_bytes(all, s));
     if (g->convention)
         fprintf(stderr, ", %zu quantized (%s, %s)", g->n, g->n ? g->g[0].scheme->name : "-", g->convention->name);
@@ -235,25 +272,26 @@ static void print_meta(const struct meta *kv)
     putchar('\n');
 }
 
-static int list(struct model *m, const struct common *c, bool tree, bool meta, struct rules *rules, struct err *e)
+static int list(struct model *m, const struct held *h, const struct common *c, bool tree, bool meta, struct rules *rules, struct err *e)
 {
     static const char *const part[PART_COUNT] = {
         [PART_PLAIN] = "plain", [PART_WEIGHT] = "weight",   [PART_SCALE] = "scale",    [PART_GLOBAL] = "global",
         [PART_POINT] = "zero point", [PART_ORDER] = "order", [PART_ZERO] = "offset",   [PART_ONE] = "factor",
         [PART_SHAPE] = "shape", [PART_AUX] = "activation",  [PART_LEFT] = "left over", [PART_PIECE] = "piece",
         [PART_BIAS] = "sums"};
-    struct grouping g;
     struct line *l = NULL;
     size_t n = 0;
-    if (names_parse(c->names, &m->names, e) || grouping_named(m, false, &g, e) || !(l = mem_alloc(m->n, sizeof *l, e)))
+    if (!(l = mem_alloc(h->n, sizeof *l, e)))
         return -1;
-    for (size_t i = 0; i < m->n; i++) {
-        rules_note(rules, m->t[i].name);
-        if (rules_match(rules, m->t[i].name) == ACTION_DROP)
+    for (size_t i = 0; i < h->n; i++) {
+        const char *name = h->t[i].name;
+        rules_note(rules, name);
+        if (rules_match(rules, name) == ACTION_DROP)
             continue;
-        const char *scheme = grouping_has(&g, i) ? g.g[g.group[i]].scheme->name : "-";
-        l[n] = (struct line){&m->t[i], scheme, part[g.part[i]], NULL, strlen(m->t[i].name), 1};
-        if (tree && !(l[n].pattern = pattern_of(m->t[i].name, &m->mem, e))) {
+        size_t k;
+        const struct grouping *g = place_of(h, m, i, &k);
+        l[n] = (struct line){&h->t[i], grouping_has(g, k) ? g->g[g->group[k]].scheme->name : "-", part[g->part[k]], NULL, strlen(name), 1};
+        if (tree && !(l[n].pattern = pattern_of(name, &m->mem, e))) {
             free(l);
             return -1;
         }
@@ -289,7 +327,7 @@ static int list(struct model *m, const struct common *c, bool tree, bool meta, s
     }
     if (!c->quiet && !c->json) {
         fflush(stdout);
-        print_sum(m, &g);
+        print_sum(m, h);
     }
     free(l);
     return 0;
@@ -314,11 +352,14 @@ int verb_ls(int argc, char **argv, struct err *e)
     r = rules_from(&rules, &c, ACTION_KEEP, ACTION_DROP, false, e);
     for (size_t i = 0; !r && i < n; i++) {
         struct model m;
+        struct held h = {0};
         r = model_open(&m, in[i], e);
         if (r)
             break;
         /* A pipe is read to its end: who writes it should not fail, and it should be whole. */
-        r = list(&m, &c, tree, meta, &rules, e) || model_finish(&m, e) ? -1 : 0;
+        r = names_parse(c.names, &m.names, e) || held_by(&h, &m, e) || list(&m, &h, &c, tree, meta, &rules, e) || model_finish(&m, e) ? -1 : 0;
+        if (h.apart)
+            free(h.t);
         model_close(&m);
     }
     if (!r)

@@ -1,4 +1,5 @@
 #include "calibrate/error.h"
+#include "quantizers/num.h"
 #include "tests/mk_gguf.h"
 #include "tests/oracle.h"
 
@@ -358,6 +359,51 @@ Test(error, quantized_against_plain)
     end(&p);
     buf_free(&a);
     buf_free(&b);
+}
+
+/* Codes are compared with BF16, F16 and F32 as they lie; where all of them are normal and scales are powers of two, in yet
+ * another way.  The figures are the same. */
+Test(error, codes_beside_each_plain_type)
+{
+    enum { R = 140, C = 300 };
+    static const char config[] = "{\"quantization_config\":{\"quant_method\":\"fp8\",\"weight_block_size\":[128,128]}}";
+    static const char *const type[] = {"BF16", "F16", "F32"};
+    static float x[R * C], y[R * C];
+    static uint16_t h[R * C];
+    static uint8_t q[R * C];
+    for (int t = 0; t < 3; t++)
+        for (int powers = 0; powers < 2; powers++) {
+            const float scale[6] = {powers ? 0x1p-7f : 0.01f, powers ? 0x1p-6f : 0.02f, 1, 0.5f, powers ? 0x1p-8f : 3e-3f, powers ? 8 : 7};
+            uint64_t saturated = 0, flushed = 0, seed = 8;
+            for (size_t i = 0; i < R * C; i++) {
+                const uint64_t u = oracle_random(&seed);
+                q[i] = (uint8_t)((i / C % 3 ? 8 + u % 119 : u % 127) + (u >> 20 & 128));
+                y[i] = (float)e4m3_value(q[i]) * scale[i / C / 128 * 3 + i % C / 128];
+                x[i] = y[i] * (float)(0.9 + (double)(u >> 40 & 0xff) / 1000) + ((q[i] & 0x7f) == 0 && u >> 50 & 1 ? 1e-2f : 0);
+                h[i] = t == 0 ? bf16_encode(x[i]) : f16_encode(x[i]);
+                x[i] = t == 2 ? x[i] : t == 0 ? bf16_decode(h[i]) : f16_decode(h[i]);
+                saturated += (q[i] & 0x7f) == 0x7e && fabs((double)x[i] / (double)y[i]) > 464.0 / 448;
+                flushed += y[i] == 0 && x[i] != 0;
+            }
+            cr_assert(saturated > 10 && flushed > 10);
+            const struct mk_tensor ta = {"q.weight", type[t], "[140,300]", t == 2 ? (const void *)x : h, t == 2 ? sizeof x : sizeof h};
+            const struct mk_tensor tb[2] = {{"q.weight_scale_inv", "F32", "[2,3]", scale, sizeof scale},
+                                            {"q.weight", "F8_E4M3", "[140,300]", q, sizeof q}};
+            struct buf a = mk_safetensors(&ta, 1, NULL), b = mk_safetensors(tb, 2, NULL);
+            const struct direct d = directly(x, y, 1, R, C);
+            struct pair p;
+            struct error_report r;
+            struct err e;
+            start(&p, &a, NULL, &b, config, false);
+            cr_assert_eq(measure(&r, &p, NULL, 2, &e), 0, "%s", e.msg);
+            same_as(&r.t[0], &d, R * C);
+            cr_assert(r.t[0].sums.saturated == saturated && r.t[0].sums.m.flushed == flushed, "%s: %lu, not %lu; %lu, not %lu", type[t],
+                      r.t[0].sums.saturated, saturated, r.t[0].sums.m.flushed, flushed);
+            error_free(&r);
+            end(&p);
+            buf_free(&a);
+            buf_free(&b);
+        }
 }
 
 /* ---- what does not fit together ------------------------------------------------------------------------ */

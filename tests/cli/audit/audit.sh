@@ -102,3 +102,27 @@ refused 3 audit - </dev/null
 refused 2 audit - --source "$MODEL" <fp8/model.safetensors
 mkfifo pipe
 refused 2 audit pipe --source "$MODEL"
+
+# ---- shapes: against config.json in the families it is known for, else against the other layers ----
+swap_shape() { # MODEL NAME FROM TO: the header says another shape of as many elements
+    for f in "$1"/*.safetensors; do
+        LC_ALL=C sed -i 's/"'"$2"'":{"dtype":"BF16","shape":\['"$3"'\]/"'"$2"'":{"dtype":"BF16","shape":['"$4"']/' "$f"
+    done
+}
+mini bf16 turned
+swap_shape turned model.layers.2.self_attn.o_proj.weight 256,128 128,256
+expect_exit 1 "$OCTAVO" audit --no-twins turned
+expect_out "error   shape       model.layers.2.self_attn.o_proj.weight: is [128,256], and config.json makes it [256,128]" ': 1 error, 0 warnings'
+mini bf16 config
+sed -i 's/"q_lora_rank": 128/"q_lora_rank": 64/' config/config.json
+expect_exit 1 "$OCTAVO" audit --no-twins config
+expect_out "model.layers.0.self_attn.q_a_proj.weight: is [128,256], and config.json makes it [64,256]; 3 more of its kind differ" \
+    "model.layers.0.self_attn.q_b_proj.weight: is [192,128], and config.json makes it [192,64]; 3 more of its kind differ"
+# Of 4 layers one is no exception; of 12 it is.
+sed -i 's/"deepseek_v3"/"other"/' turned/config.json
+expect_exit 0 "$OCTAVO" audit --no-twins turned
+mini bf16 many
+sed -i 's/"deepseek_v3"/"other"/' many/config.json
+swap_shape many model.layers.1.mlp.experts.5.down_proj.weight 256,128 128,256
+expect_exit 0 "$OCTAVO" audit --no-twins many
+expect_out "warning shape       model.layers.1.mlp.experts.5.down_proj.weight: is [128,256], and in other layers [256,128]"

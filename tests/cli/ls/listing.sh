@@ -49,3 +49,12 @@ refused 3 ls nowhere
 mkdir none
 refused 3 ls none
 expect_err "none"
+
+# Two rows in a byte, which the other verbs see as a weight of twice the rows: the tensors as they lie, with its scheme.
+mini bf16 whole
+octavo quantize -q whole --target ascend-910b --form w4a8 -o w4a8
+expect_exit 0 "$OCTAVO" ls w4a8
+expect_out 'model.layers.1.mlp.experts.0.down_proj.weight              I8       [128,128]        16384  int4-channel'
+expect_err ' 100 quantized ('
+expect_exit 0 "$OCTAVO" ls --json w4a8
+expect_out '"name":"model.layers.1.mlp.experts.0.down_proj.weight","dtype":"I8","shape":[128,128],"bytes":16384,"scheme":"int4-channel","part":"weight"'
