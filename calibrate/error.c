@@ -53,7 +53,7 @@ static void add_kern(struct kern_error *to, const struct kern_error *k)
 void error_add(struct error_sums *to, const struct error_sums *s)
 {
     to->n += s->n;
-    to->saturated += s->saturated;
+    to->m.saturated += s->m.saturated;
     to->subnormal += s->subnormal;
     to->m.equal += s->m.equal;
     to->m.flushed += s->m.flushed;
@@ -159,20 +159,17 @@ static struct tops tops_of(const struct values *v)
     return t;
 }
 
-/* A value y of the largest code, and a reference x beyond what rounds to it: as the encoders count. Formats differ in
- * what lies half way between the largest and the next one: encode_limit knows. */
-static bool saturates(const struct tops *t, float x, float y)
-{
-    const double a = (double)fabsf(x) * t->max, b = (double)fabsf(y) * t->limit;
-    return (t->itself ? a >= b : a > b) & (y != 0);
-}
-
+/* Values of the largest code, and a reference beyond what rounds to it: as the encoders count. Formats differ in what
+ * lies half way between the largest and the next one: encode_limit knows. */
 static uint64_t count_saturated(const struct tops *t, const uint8_t *code, const float *x, const float *y, size_t n)
 {
     uint64_t count = 0;
     for (unsigned k = 0; k < t->n; k++)
-        for (const uint8_t *p = code; (p = memchr(p, t->code[k], n - (size_t)(p - code))); p++)
-            count += saturates(t, x[p - code], y[p - code]);
+        for (const uint8_t *p = code; (p = memchr(p, t->code[k], n - (size_t)(p - code))); p++) {
+            const size_t i = (size_t)(p - code);
+            const double a = (double)fabsf(x[i]) * t->max, b = (double)fabsf(y[i]) * t->limit;
+            count += (t->itself ? a >= b : a > b) & (y[i] != 0);
+        }
     return count;
 }
 
@@ -247,11 +244,6 @@ static enum src plain_source(const struct comparison *c)
     return v->elem == DT_BF16 ? SRC_BF16 : v->elem == DT_F16 ? SRC_F16 : v->elem == DT_F32 ? SRC_F32 : SRC_COUNT;
 }
 
-static float plain_value(const uint8_t *row, size_t i, enum src s)
-{
-    return scale_value(row, s == SRC_BF16 ? DT_BF16 : s == SRC_F16 ? DT_F16 : DT_F32, i);
-}
-
 /* Rows from r on that share their scales, of a block row at most; 0: not that way. */
 static size_t compare_codes(struct comparison *c, size_t r, enum src s)
 {
@@ -263,12 +255,6 @@ static size_t compare_codes(struct comparison *c, size_t r, enum src s)
         return 0;
     const size_t n = (size_t)min_u64(min_u64(rows, ERROR_BLOCK - r % ERROR_BLOCK), b->rows - r);
     c->k->error_e4m3[s](x, c->x.stride, q, c->y.stride, n, b->cols, block, c->y.row.scale, c->block, &c->out->sums.m);
-    for (size_t i = 0; i < n; i++, x += c->x.stride, q += c->y.stride)
-        for (unsigned k = 0; k < c->tops.n; k++)
-            for (const uint8_t *t = q; (t = memchr(t, c->tops.code[k], b->cols - (size_t)(t - q))); t++) {
-                const size_t at = (size_t)(t - q);
-                c->out->sums.saturated += saturates(&c->tops, plain_value(x, at, s), c->y.v.code[*t] * c->y.row.scale[at / block]);
-            }
     return n;
 }
 
@@ -295,7 +281,7 @@ static int compare_row(struct comparison *c, const struct op *op, size_t r, stru
     c->k->error(c->x.f, y.f, b->cols, ERROR_BLOCK, c->block, &to->m);
     if (op->from) {
         values_codes(&op->view, y.in + r * y.stride, b->cols, c->code);
-        to->saturated += count_saturated(&c->tops, c->code, c->x.f, y.f, b->cols);
+        to->m.saturated += count_saturated(&c->tops, c->code, c->x.f, y.f, b->cols);
         if (c->looks)
             inspect_row(c->p->look, &c->look, &y.v, b, b->row + r, c->code, c->x.f);
     }

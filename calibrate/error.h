@@ -15,9 +15,8 @@ enum { ERROR_BLOCK = 128 };  /* worst blocks are 128 x 128 */
 struct error_sums {
     uint64_t n;
     struct kern_error k;
-    struct kern_match m;
+    struct kern_match m;     /* saturated: of every scheme */
     struct kern_error native; /* flush: k of the weights that it touches, without it */
-    uint64_t saturated;      /* y has the largest code of its scheme and x is beyond what rounds to it */
     uint64_t subnormal;      /* codes of y that were read as 0 because they are subnormal (flush) */
 };
 struct error_worst {

@@ -83,7 +83,7 @@ static enum signature by_rules(const struct inspection *l, const struct error_su
         r++;
     signature_rules(l, to->zh, rules, sizeof rules);
     if (l->rules) {
-        if (nearest && s->saturated)
+        if (nearest && s->m.saturated)
             return say(SIGN_ODD, to, S_NEAREST_SATURATED, rules);
         if (nearest)
             return say(SIGN_GOOD, to, S_NEAREST, rules);
@@ -141,8 +141,8 @@ static enum signature by_error(const struct tensor_error *t, const struct speech
     const double db = error_sqnr(&t->sums);
     if (db < 15 && t->scheme->bits == 0 && t->scheme->elem != DT_F4)
         return say(SIGN_BAD, to, S_APART, db);
-    if (t->sums.saturated && t->scheme->elem == DT_F8_E4M3 && db < 31.25)
-        return say(SIGN_ODD, to, S_SATURATED, t->sums.saturated);
+    if (t->sums.m.saturated && t->scheme->elem == DT_F8_E4M3 && db < 31.25)
+        return say(SIGN_ODD, to, S_SATURATED, t->sums.m.saturated);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (t->scheme->elem == rows[i].elem && db >= rows[i].from && db < rows[i].to)
             return say(rows[i].s, to, rows[i].says);

@@ -62,7 +62,7 @@ static void put_figures(FILE *f, const struct html_page *p)
     figure(f, s, W(W_REL));
     snprintf(s, sizeof s, "%.2f %%", q->n ? 100.0 * (double)q->m.equal / (double)q->n : 100);
     figure(f, s, W(W_EXACT));
-    snprintf(s, sizeof s, "%" PRIu64, q->saturated);
+    snprintf(s, sizeof s, "%" PRIu64, q->m.saturated);
     figure(f, s, W(W_SATURATED));
     snprintf(s, sizeof s, "%.3g %%", q->n ? 100.0 * (double)q->m.flushed / (double)q->n : 0);
     figure(f, s, W(W_FLUSHED));

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static double figure_max(const struct error_sums *s) { return (double)s->m.max; }
-static double figure_saturated(const struct error_sums *s) { return (double)s->saturated; }
+static double figure_saturated(const struct error_sums *s) { return (double)s->m.saturated; }
 static double figure_flushed(const struct error_sums *s) { return s->n ? (double)s->m.flushed / (double)s->n : 0; }
 
 /* A limit: the figure it looks at, and on which side it must stay. */

@@ -40,7 +40,7 @@ static void number(double x)
 static void json_sums(const struct error_sums *s)
 {
     printf(",\"elements\":%" PRIu64 ",\"exact\":%" PRIu64 ",\"saturated\":%" PRIu64 ",\"flushed\":%" PRIu64 ",\"max_abs\":",
-           s->n, s->m.equal, s->saturated, s->m.flushed);
+           s->n, s->m.equal, s->m.saturated, s->m.flushed);
     number((double)s->m.max);
     printf(",\"mse\":");
     number(error_mse(s));
@@ -127,7 +127,7 @@ static void print_line(const char *name, int width, const char *what, const stru
     out_left(stdout, name, width);
     printf("  %-18s %8s %10.3e %10.3e %10.3e %11.8f %7.2f%% %6" PRIu64 " %6" PRIu64, what, db, error_rel(s),
            error_mse(s), (double)s->m.max, error_cosine(s), s->n ? 100.0 * (double)s->m.equal / (double)s->n : 100.0,
-           s->saturated, s->m.flushed);
+           s->m.saturated, s->m.flushed);
 }
 
 static void only(const char *where, const char *name)

@@ -39,6 +39,7 @@ struct kern_match {
     float max;                /* max |y-x|, the difference rounded to FP32; NaN is passed over */
     uint64_t equal;           /* x == y (and -0 == +0) */
     uint64_t flushed;         /* y == 0 (of either sign) and x != 0 (NaN is not 0) */
+    uint64_t saturated;       /* of codes: the largest one, y != 0 and |x| beyond what rounds to it, 464/448 of |y| */
 };
 
 /* A format with the values of E2M1: the bits of a magnitude above these are codes 1..7; those above `saturated`

@@ -149,7 +149,7 @@ static void error(const float *x, const float *y, size_t n, size_t block, struct
 
 /* What the codes of a segment are. */
 struct kinds {
-    bool nan, zero, small;   /* some of them; small: zero or subnormal */
+    bool nan, top, zero, small;   /* some of them; top: the largest number or NaN; small: zero or subnormal */
 };
 static ALWAYS_INLINE struct kinds kinds_of(const uint8_t *q)
 {
@@ -164,6 +164,7 @@ static ALWAYS_INLINE struct kinds kinds_of(const uint8_t *q)
         least = _mm256_min_epu8(least, mag);
     }
     return (struct kinds){ _mm256_movemask_epi8(_mm256_cmpeq_epi8(most, magnitude)) != 0,
+                           _mm256_movemask_epi8(_mm256_cmpgt_epi8(most, _mm256_set1_epi8(0x7d))) != 0,
                            _mm256_movemask_epi8(_mm256_cmpeq_epi8(least, _mm256_setzero_si256())) != 0,
                            _mm256_movemask_epi8(_mm256_cmpgt_epi8(_mm256_set1_epi8(8), least)) != 0 };
 }
@@ -243,6 +244,19 @@ static __attribute__((noinline)) void decode_plain(const uint8_t *x, const uint8
     look(a, b, f);
 }
 
+static __attribute__((noinline)) uint64_t count_saturated(const uint8_t *q, size_t n, const float *x, const float *y,
+                                                          bool unpacked)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < KERN_SEGMENT; i++) {
+        const size_t c = unpacked ? (i & ~(size_t)12) | (i & 4) << 1 | (i & 8) >> 1 : i;
+
+        count += c < n && (q[c] & 0x7f) == 0x7e && y[i] != 0 && 448 * (double)fabsf(x[i]) > 464 * (double)fabsf(y[i]);
+    }
+    return count;
+}
+
 /* What was stored is loaded again: a compiler that keeps it in registers has too few of them. */
 static ALWAYS_INLINE void in_memory(void) { __asm__ volatile("" : : : "memory"); }
 
@@ -262,12 +276,14 @@ static ALWAYS_INLINE void add_rows(const uint8_t *x, size_t stride, const uint8_
         tame &= fabsf(scale[k]) > 0x1p-100f && fabsf(scale[k]) < 0x1p119f;   /* only the code zero has the value zero */
     }
     for (size_t r = 0; r < rows; r++, x += stride, q += qstride) {
-        const struct kinds has = LIKELY(n == KERN_SEGMENT) ? kinds_of(q) : (struct kinds){ true, true, true };
+        const struct kinds has = LIKELY(n == KERN_SEGMENT) ? kinds_of(q) : (struct kinds){ true, true, true, true };
 
         if (LIKELY(powers && !has.nan && !has.small)) {
             unpack(x, q, bias, a, b, f);
             in_memory();
             add_segment(a, b, true, &l);
+            if (!LIKELY(!has.top))
+                m->saturated += count_saturated(q, KERN_SEGMENT, a, b, true);
         } else {
             if (LIKELY(tame && !has.nan))
                 decode(x, q, scale, a, b, f, s);
@@ -277,6 +293,8 @@ static ALWAYS_INLINE void add_rows(const uint8_t *x, size_t stride, const uint8_
             add_segment(a, b, false, &l);
             if (!LIKELY(tame && !has.nan && !has.zero))
                 m->flushed += count_flushed(a, b);
+            if (!LIKELY(!has.top))
+                m->saturated += count_saturated(q, n, a, b, false);
             m->equal -= KERN_SEGMENT - n;
         }
     }

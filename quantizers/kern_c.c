@@ -285,6 +285,8 @@ static inline void error_e4m3(const uint8_t *x, size_t stride, const uint8_t *q,
                 for (size_t i = 0; i < n; i++) {
                     a[i] = load(x + k * stride, c + i, s);
                     dec_e4m3(q + k * qstride + c + i, 0, 1, 1, 1, scale + (c + i) / block, b + i, 0);
+                    m->saturated += ((q[k * qstride + c + i] & 0x7f) == 0x7e) & (b[i] != 0)
+                                    & (448 * (double)fabsf(a[i]) > 464 * (double)fabsf(b[i]));
                 }
                 add_pairs(a, b, n, &l, m);
             }

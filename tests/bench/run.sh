@@ -167,10 +167,10 @@ verb look 'verify --inspect' "$both" "$q" verify "$in" "$q" --inspect -T 2
 verb audit 'audit --no-twins' "$qbytes" "$q" audit "$q" --no-twins -T 2
 r=$(calc %.2f "$(figure verify1 2 min) / $(figure cat 2 min) * $bytes / $both")
 goal 'verify, 1 thread, against reading as many bytes alone' '<= 2 x `cat`' "$r x" "$r <= 2"
-g=$(calc %.1f "$both / 1e9 / $(cpu verify1 3)")
+g=$(calc %.1f "$both / 1e9 / $(figure verify1 3 min)")
 goal 'verify, bytes compared in a second of user time' '>= 10 GB/s' "$g GB/s" "$g >= 10"
-g=$(calc %.1f "$both / 1e9 / ($(cpu verify1 3) + $(cpu verify1 4))")
-goal 'the same with the time of the kernel, which copies them from the page cache' '-' "$g GB/s" "$g > 0"
+g=$(calc %.1f "$both / 1e9 / $(figure verify1 2 min)")
+goal 'the same of all its time, most of the rest of which the kernel copies them from the page cache' '-' "$g GB/s" "$g > 0"
 m=$(calc %.1f "$(figure verify1 5 max) / 1024")
 goal 'memory of verify' '<= 32 MiB' "$m MiB" "$m <= 32"
 verb digest 'digest' "$bytes" "$in" digest "$in" -T 2
@@ -293,7 +293,10 @@ goal 'start (`octavo --version`)' '<= 3 ms' "$x ms" "$x <= 3"
 
 # ---- kernels ----------------------------------------------------------------------
 echo
-"${BENCH}kernels"
+"${BENCH}kernels" | tee "$dir/kernels"
+x=$(awk '$1 == "error-bf16-128" { printf "%.1f", 3 / $3 }' "$dir/kernels")
+rm -f "$dir/kernels"
+goal 'BF16 compared with FP8 in memory (kernel; 3 bytes an element)' '>= 10 GB/s' "$x GB/s" "$x >= 10"
 echo
 "${BENCH}layout"
 # Instructions per element: the figure without noise.  The gates are those of

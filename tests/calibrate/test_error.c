@@ -166,7 +166,7 @@ Test(error, against_long_double)
             cr_assert_str_eq(t->name, shapes[k].name);
             const struct direct d = directly(x[k], y[k], shapes[k].batch, shapes[k].rows, shapes[k].cols);
             same_as(t, &d, n[k]);
-            cr_assert(!t->scheme && !t->bytes && !t->sums.saturated && !t->sums.m.flushed);
+            cr_assert(!t->scheme && !t->bytes && !t->sums.m.saturated && !t->sums.m.flushed);
             struct tensor_error *const f = &first[i & 1][k];
             if (i < 2)
                 *f = *t;
@@ -341,20 +341,20 @@ Test(error, quantized_against_plain)
     cr_assert_eq(measure(&r, &p, NULL, 3, &e), 0, "%s", e.msg);
     cr_assert(r.n == 1 && !r.nonly_a && !r.nonly_b && r.t[0].scheme == scheme_find("fp8-f32-128x128"));
     same_as(&r.t[0], &d, R * C);
-    cr_assert(r.t[0].sums.saturated == saturated && r.t[0].sums.m.flushed == flushed);
+    cr_assert(r.t[0].sums.m.saturated == saturated && r.t[0].sums.m.flushed == flushed);
     error_free(&r);
     end(&p);
 
     start(&p, &b, config, &a, NULL, false); /* the other way round */
     cr_assert_eq(measure(&r, &p, NULL, 3, &e), 0, "%s", e.msg);
     same_as(&r.t[0], &back, R * C);
-    cr_assert(!r.t[0].scheme && !r.t[0].sums.saturated);
+    cr_assert(!r.t[0].scheme && !r.t[0].sums.m.saturated);
     error_free(&r);
     end(&p);
 
     start(&p, &b, config, &b, config, false);
     cr_assert_eq(measure(&r, &p, NULL, 3, &e), 0, "%s", e.msg);
-    cr_assert(r.t[0].sums.m.equal == R * C && !r.t[0].sums.saturated && !r.t[0].sums.m.flushed);
+    cr_assert(r.t[0].sums.m.equal == R * C && !r.t[0].sums.m.saturated && !r.t[0].sums.m.flushed);
     error_free(&r);
     end(&p);
     buf_free(&a);
@@ -397,8 +397,8 @@ Test(error, codes_beside_each_plain_type)
             start(&p, &a, NULL, &b, config, false);
             cr_assert_eq(measure(&r, &p, NULL, 2, &e), 0, "%s", e.msg);
             same_as(&r.t[0], &d, R * C);
-            cr_assert(r.t[0].sums.saturated == saturated && r.t[0].sums.m.flushed == flushed, "%s: %lu, not %lu; %lu, not %lu", type[t],
-                      r.t[0].sums.saturated, saturated, r.t[0].sums.m.flushed, flushed);
+            cr_assert(r.t[0].sums.m.saturated == saturated && r.t[0].sums.m.flushed == flushed, "%s: %lu, not %lu; %lu, not %lu", type[t],
+                      r.t[0].sums.m.saturated, saturated, r.t[0].sums.m.flushed, flushed);
             error_free(&r);
             end(&p);
             buf_free(&a);
@@ -519,12 +519,12 @@ Test(error, figures)
     cr_assert_eq(error_rel(&s), 0.5);
     cr_assert_float_eq(error_sqnr(&s), 6.0205999132796239, 1e-14);
     cr_assert_eq(error_cosine(&s), 0.875); /* (16 + 9 - 4) / 2 is 10.5, and 3 times 4 is 12 */
-    t.saturated = 3;
+    t.m.saturated = 3;
     t.m.flushed = 2;
     t.m.max = 5;
     error_add(&s, &t);
     cr_assert(s.n == 8 && s.k.se == 8 && s.k.sx == 32 && s.k.sy == 18 && s.m.max == 5
-              && s.m.equal == 2 && s.saturated == 3 && s.m.flushed == 2);
+              && s.m.equal == 2 && s.m.saturated == 3 && s.m.flushed == 2);
     const struct error_sums lost = {.n = 1, .k = {.se = 4, .sy = 4}}; /* x is zero, y is not */
     cr_assert(isinf(error_rel(&lost)) && isinf(error_sqnr(&lost)) && error_sqnr(&lost) < 0);
     const struct error_sums none = {0};

@@ -316,10 +316,10 @@ static void check_sums(const struct kern_error *a, const struct kern_error *b, s
     for (size_t i = 0; i < n; i++)
         cr_assert(same_double(a[i].se, b[i].se) && same_double(a[i].sx, b[i].sx) && same_double(a[i].sy, b[i].sy),
                   "%s: sums %zu: se %a/%a sx %a/%a", where, i, a[i].se, b[i].se, a[i].sx, b[i].sx);
-    cr_assert(f32_bits(ma->max) == f32_bits(mb->max) && ma->equal == mb->equal && ma->flushed == mb->flushed,
-              "%s: max %a/%a equal %llu/%llu flushed %llu/%llu", where, (double)ma->max, (double)mb->max,
+    cr_assert(f32_bits(ma->max) == f32_bits(mb->max) && ma->equal == mb->equal && ma->flushed == mb->flushed && ma->saturated == mb->saturated,
+              "%s: max %a/%a equal %llu/%llu flushed %llu/%llu saturated %llu/%llu", where, (double)ma->max, (double)mb->max,
               (unsigned long long)ma->equal, (unsigned long long)mb->equal, (unsigned long long)ma->flushed,
-              (unsigned long long)mb->flushed);
+              (unsigned long long)mb->flushed, (unsigned long long)ma->saturated, (unsigned long long)mb->saturated);
 }
 
 static void check_error(const struct kern *c, const struct kern *k, const float *x, const float *y, size_t n)
@@ -327,7 +327,7 @@ static void check_error(const struct kern *c, const struct kern *k, const float 
     static const size_t block[] = { KERN_SEGMENT, 3 * KERN_SEGMENT, SIZE_MAX };
     struct kern_error a[32], b[32];
     const struct shape z = { .rows = 1, .cols = n, .block = n / COUNT(a) < KERN_SEGMENT ? block[n % 3] : SIZE_MAX };
-    struct kern_match ma = { 0.5f, 7, 9 }, mb = ma;
+    struct kern_match ma = { 0.5f, 7, 9, 11 }, mb = ma;
 
     for (size_t i = 0; i < COUNT(a); i++)
         a[i] = b[i] = (struct kern_error){ 1, 2, 3 };
@@ -347,7 +347,7 @@ static void check_error_e4m3(const struct kern *c, const struct kern *k, size_t 
     float *const scale = (float *)(void *)fence_place(&args, 4 * z.blocks, false);
     const uint32_t kind = below(4);
     struct kern_error a[32], b[32];
-    struct kern_match ma = { 0.5f, 7, 9 }, mb = ma;
+    struct kern_match ma = { 0.5f, 7, 9, 11 }, mb = ma;
 
     for (size_t i = 0; i < COUNT(a); i++)
         a[i] = b[i] = (struct kern_error){ 1, 2, 3 };
