@@ -203,9 +203,10 @@ struct held {
 
 static int held_by(struct held *h, struct model *m, struct err *e)
 {
-    *h = (struct held){.t = m->t, .n = m->n};
     if (grouping_named(m, false, &h->g, e))
         return -1;
+    h->t = m->t;
+    h->n = m->n;
     h->whole = h->g;
     if (!h->g.convention || !h->g.convention->expand || !m->random)
         return 0;
