@@ -113,6 +113,14 @@ static void earlier(struct place *to, const struct place *p)
         *to = *p;
 }
 
+static uint64_t counted(const struct inspect_part *p, unsigned code)
+{
+    uint64_t n = 0;
+    for (unsigned k = 0; k < INSPECT_LANES; k++)
+        n += p->count[k][code];
+    return n;
+}
+
 void inspect_begin(struct inspect_part *p, struct inspector *i, const struct box *b, void *memory)
 {
     *p = (struct inspect_part){.first_nan = NO_PLACE, .first_moved = NO_PLACE, .brow = UINT64_MAX};
@@ -147,7 +155,7 @@ void inspect_end(struct inspector *i, struct inspect_part *p, const struct box *
     flush(i, p, b);
     pthread_mutex_lock(&i->lock);
     for (int c = 0; c < 256; c++)
-        i->count[c] += p->count[c];
+        i->count[c] += counted(p, c);
     for (int k = 0; k < INSPECT_STEPS; k++)
         to->steps[k] += p->steps[k];
     to->other_f32 += p->other_f32;
@@ -223,14 +231,22 @@ static void compare(const struct inspector *i, struct inspect_part *p, const str
 static void see_codes(const struct inspector *i, struct inspect_part *p, struct block_seen *seen, const uint8_t *code, uint64_t from, uint64_t to)
 {
     const uint8_t most = i->sizes;
-    uint8_t top = 0;
-    for (uint64_t c = from; c < to; c++) {
-        const uint8_t size = i->size[code[c]];
-        p->count[code[c]]++;
-        top = size > top ? size : top;
+    uint8_t tops[INSPECT_LANES] = {0}, top = 0;
+    uint64_t c = from;
+    for (; to - c >= INSPECT_LANES; c += INSPECT_LANES)
+        for (unsigned k = 0; k < INSPECT_LANES; k++) {
+            const uint8_t size = i->size[code[c + k]];
+            p->count[k][code[c + k]]++;
+            tops[k] = size > tops[k] ? size : tops[k];
+        }
+    for (; c < to; c++) {
+        p->count[0][code[c]]++;
+        tops[0] = i->size[code[c]] > tops[0] ? i->size[code[c]] : tops[0];
     }
+    for (unsigned k = 0; k < INSPECT_LANES; k++)
+        top = tops[k] > top ? tops[k] : top;
     seen->top = top > seen->top ? top : seen->top;
-    for (uint64_t c = from; top == most && c < to; c++)
+    for (c = from; top == most && c < to; c++)
         seen->largest += i->size[code[c]] == most;
     seen->n += (uint32_t)(to - from);
 }
@@ -262,7 +278,7 @@ void inspect_row(struct inspector *i, struct inspect_part *p, const struct value
     }
     uint64_t nan = 0;
     for (unsigned k = 0; k < i->nans; k++)
-        nan += p->count[i->nan[k]];
+        nan += counted(p, i->nan[k]);
     for (uint64_t c = 0; nan && !place_is(&p->first_nan) && c < b->cols; c++)
         if (i->rank[code[c]] == INSPECT_NO_RANK)
             p->first_nan = (struct place){b->batch, r, b->col + c};

@@ -100,8 +100,10 @@ struct inspector {
 };
 enum { INSPECT_NO_RANK = 0xffff };
 /* What one box adds. */
+enum { INSPECT_LANES = 4 };
 struct inspect_part {
-    uint64_t count[256], steps[INSPECT_STEPS], other_f32, other_bf16, doubled, over_nan;
+    uint32_t count[INSPECT_LANES][256]; /* of codes: neighbours are counted apart, so that equal ones need not wait for each other */
+    uint64_t steps[INSPECT_STEPS], other_f32, other_bf16, doubled, over_nan;
     uint32_t roundings;
     struct place first_nan, first_moved;
     struct block_seen *seen;         /* of the row of blocks that is being read */
