@@ -113,9 +113,19 @@ bool shapes_of(struct shapes *s, const void *config)
     return true;
 }
 
-unsigned shapes_find(const struct shapes *s, const char *name, uint64_t dim[2])
+/* Layers of the language model, alone or beside others. */
+static bool is_text(const char *stem)
 {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    static const char *const text[] = {"model.layers.", "language_model.model.layers.", "model.language_model.layers."};
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++)
+        if (!strcmp(stem, text[i]))
+            return true;
+    return false;
+}
+
+unsigned shapes_find(const struct shapes *s, const char *stem, const char *name, uint64_t dim[2])
+{
+    for (size_t i = 0; is_text(stem) && i < sizeof rows / sizeof *rows; i++)
         if (!strcmp(name, rows[i].name)) {
             const unsigned rank = rows[i].dim[1] == NONE ? 1 : 2;
             for (unsigned k = 0; k < rank; k++)

@@ -9,12 +9,12 @@ static int one_tensor(struct audit *a, const struct tensor_error *t, struct err 
     static const enum severity by_sign[] = {[SIGN_NONE] = FINDING_NOTE, [SIGN_GOOD] = FINDING_NOTE, [SIGN_ODD] = FINDING_WARNING, [SIGN_BAD] = FINDING_ERROR};
     const struct inspection *l = t->look;
     char text[320];
-    const enum signature s = signature_of(t, false, text, sizeof text);
-    const struct place worst = {t->worst.batch, t->worst.row, t->worst.col};
+    struct place at;
+    const enum signature s = signature_of(t, false, text, sizeof text, &at);
     if (t->bytes || !t->scheme)
-        return t->sums.m.equal == t->sums.n ? 0 : audit_add(a, FINDING_ERROR, "changed", t->name, t->bytes ? NULL : &worst, e, "%" PRIu64 " of %" PRIu64
+        return t->sums.m.equal == t->sums.n ? 0 : audit_add(a, FINDING_ERROR, "changed", t->name, t->bytes ? NULL : &at, e, "%" PRIu64 " of %" PRIu64
                  " %s differ from the original's, and it is not quantized", t->sums.n - t->sums.m.equal, t->sums.n, t->bytes ? "bytes" : "values");
-    if (s != SIGN_NONE && audit_add(a, by_sign[s], "made", t->name, s == SIGN_BAD && !(l && l->grid) ? &worst : NULL, e, "%s", text))
+    if (s != SIGN_NONE && audit_add(a, by_sign[s], "made", t->name, s == SIGN_BAD ? &at : NULL, e, "%s", text))
         return -1;
     if (l && l->lost_blocks
         && audit_add(a, FINDING_ERROR, "lost-block", t->name, &l->first_lost, e, "%" PRIu64 " of %" PRIu64 " blocks have codes of 0 alone, and the original has other values there",

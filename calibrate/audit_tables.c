@@ -10,11 +10,10 @@
 
 enum { LAYERS = 4096, EDGE = 10 /* a tensor that more than one layer in so many lacks is not missing */ };
 
-/* Tensors of the same name in each layer: "model.layers." and "mlp.experts.*.gate_proj.weight". */
 struct member {
-    uint32_t layer;
-    uint32_t i;                      /* of the tensor */
+    uint32_t layer, i;               /* i: of the tensor */
 };
+/* Tensors of the same name in each layer: "model.layers." and "mlp.experts.*.gate_proj.weight". */
 struct kind {
     const char *stem, *rest;
     struct member *t;                /* once for each expert; by layer, after tally() */
@@ -142,7 +141,7 @@ static struct view usual(const struct kind *k, const struct model *m, const stru
 static int check_shapes(struct audit *a, const struct kind *k, const struct model *m, const struct grouping *g, const struct shapes *s, struct err *e)
 {
     struct view want = {0};
-    const unsigned rank = shapes_find(s, k->rest, want.dim);
+    const unsigned rank = shapes_find(s, k->stem, k->rest, want.dim);
     size_t differ = 0, first = 0;
     char is[256], should[256], more[48] = "";
     want.rank = (uint8_t)rank;

@@ -99,8 +99,8 @@ struct inspector {
     pthread_mutex_t lock;
 };
 enum { INSPECT_NO_RANK = 0xffff };
-/* What one box adds. */
 enum { INSPECT_LANES = 4 };
+/* What one box adds. */
 struct inspect_part {
     uint32_t count[INSPECT_LANES][256]; /* of codes: neighbours are counted apart, so that equal ones need not wait for each other */
     uint64_t steps[INSPECT_STEPS], other_f32, other_bf16, doubled, over_nan;

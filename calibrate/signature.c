@@ -27,11 +27,12 @@ static void signature_rules(const struct inspection *look, bool zh, char *text, 
         snprintf(text + at, n - at, zh ? " 等另 %zu 种" : " and %zu more", count - SHOWN);
 }
 
-/* Where a sentence goes, and in which language. */
+/* Where a sentence goes, in which language, and what place it is about. */
 struct speech {
     char *text;
     size_t n;
     bool zh;
+    struct place *at;
 };
 
 static enum signature say(enum signature s, const struct speech *to, enum sentence what, ...)
@@ -94,9 +95,11 @@ static enum signature by_rules(const struct inspection *l, const struct error_su
             return say(inspect_rule_ties(l, (enum round_mode)r) ? SIGN_GOOD : SIGN_ODD, to, S_ROUNDED, signature_rounding((enum round_mode)r, to->zh), rules);
         if (moved == l->other_bf16)
             return say(SIGN_GOOD, to, S_NEAREST_BF16, rules);
-        if (few)
+        if (few) {
+            *to->at = l->first_moved;
             return say(SIGN_BAD, to, S_FEW_MOVED, moved,
                        l->codes, l->first_moved.row, l->first_moved.col);
+        }
         if (only_bf16(l))
             return say(SIGN_BAD, to, S_SCALES_BF16, rules);
         if (l->top_blocks > l->blocks / 10 * 9 && error_db < 15)
@@ -149,25 +152,30 @@ static enum signature by_error(const struct tensor_error *t, const struct speech
     return SIGN_NONE;
 }
 
-enum signature signature_of(const struct tensor_error *t, bool zh, char *text, size_t n)
+enum signature signature_of(const struct tensor_error *t, bool zh, char *text, size_t n, struct place *at)
 {
-    const struct speech speech = {text, n, zh}, *const to = &speech;
+    const struct speech speech = {text, n, zh, at}, *const to = &speech;
     const struct inspection *l = t->look && t->look->codes ? t->look : NULL; /* a tensor of no rows tells nothing */
     enum signature s = SIGN_NONE;
     *text = 0;
+    *at = (struct place){t->worst.batch, t->worst.row, t->worst.col};
     if (!t->scheme || t->bytes)
         return SIGN_NONE;
     if (l && l->elem == DT_F8_E4M3 && l->doubled > (l->codes - l->zero) / 10 * 9)
         return say(SIGN_BAD, to, S_DOUBLED);
-    if (l && l->nan)
+    if (l && l->nan) {
+        *at = l->first_nan;
         return say(SIGN_BAD, to, S_NAN_CODES, l->nan, l->first_nan.row, l->first_nan.col);
+    }
     if (l && l->bad_scales)
         return say(SIGN_BAD, to, S_BAD_SCALES, l->bad_scales,
                    l->first_bad.row, l->first_bad.col, (double)l->bad);
     if (t->sums.m.equal == t->sums.n)
         return say(SIGN_GOOD, to, S_EXACT);
-    if (l && l->grid)
+    if (l && l->grid) {
+        *at = NO_PLACE;
         return by_grid(l, to);
+    }
     s = by_gain(t, to);
     if (s != SIGN_NONE)
         return s;
@@ -175,7 +183,7 @@ enum signature signature_of(const struct tensor_error *t, bool zh, char *text, s
         s = by_rules(l, &t->sums, to);
     if (s == SIGN_NONE || s == SIGN_ODD) { /* what the error shows may be worse */
         char other[256];
-        const enum signature o = by_error(t, &(struct speech){other, sizeof other, zh});
+        const enum signature o = by_error(t, &(struct speech){other, sizeof other, zh, at});
         if (o == SIGN_BAD || s == SIGN_NONE)
             return snprintf(text, n, "%s", other), o;
     }

@@ -13,7 +13,8 @@ enum signature {
     SIGN_ODD,        /* worth knowing: output-aware rounding, another rule */
     SIGN_BAD         /* something is wrong with it */
 };
-/* One sentence without a full stop, in English or Chinese, into text [n]. What only inspection tells is said when t->look is there. */
-enum signature signature_of(const struct tensor_error *t, bool zh, char *text, size_t n);
+/* One sentence without a full stop, in English or Chinese, into text [n]. What only inspection tells is said when t->look is there.
+ * at: the element or block of the weight that it is about, else its worst block; NO_PLACE: the grid of scales as a whole. */
+enum signature signature_of(const struct tensor_error *t, bool zh, char *text, size_t n, struct place *at);
 
 #endif

@@ -27,12 +27,13 @@ int look_lines(const struct error_report *r, bool zh, struct look_line **line, s
         struct look_line *x = &all[n];
         struct tensor_error t = r->t[i];
         struct inspection look;
+        struct place where;
         if (t.look) {
             look = *t.look;
             look.rules = look.rules & common ? look.rules & common : look.rules;
             t.look = &look;
         }
-        x->s = signature_of(&t, zh, x->text, sizeof x->text);
+        x->s = signature_of(&t, zh, x->text, sizeof x->text, &where);
         if (x->s == SIGN_NONE)
             continue;
         if (map_find(&by_text, x->text, &at)) {
@@ -130,7 +131,8 @@ void look_json(const struct tensor_error *t)
     static const char *const word[] = {"", "good", "odd", "bad"};
     const struct inspection *l = t->look;
     char text[LOOK_SENTENCE];
-    const enum signature s = signature_of(t, false, text, sizeof text);
+    struct place at;
+    const enum signature s = signature_of(t, false, text, sizeof text, &at);
     if (s != SIGN_NONE) {
         printf(",\"made\":\"%s\",\"signature\":", word[s]);
         out_json(stdout, text);

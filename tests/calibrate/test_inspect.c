@@ -94,6 +94,9 @@ static void write_both(char *path[2], const char *conf)
     free(c);
 }
 
+/* The place that the last sentence was about. */
+static struct place about;
+
 /* What comparing says, and the findings of both kinds. */
 static enum signature look(const char *conf, char text[320], struct inspection *out)
 {
@@ -107,11 +110,11 @@ static enum signature look(const char *conf, char text[320], struct inspection *
     cr_assert_eq(model_open(&b, path[1], &e), 0, "%s", e.msg);
     cr_assert_eq(error_measure(&r, &a, &b, &rules, ERROR_INSPECT, &(struct run_options){.threads = 1}, &e), 0, "%s", e.msg);
     cr_assert(r.n == 1 && r.t[0].look);
-    const enum signature s = signature_of(&r.t[0], false, text, 320);
+    const enum signature s = signature_of(&r.t[0], false, text, 320, &about);
     *out = *r.t[0].look;
     /* Threads change nothing. */
     cr_assert_eq(error_measure(&again, &a, &b, &rules, ERROR_INSPECT, &(struct run_options){.threads = 3}, &e), 0, "%s", e.msg);
-    cr_assert(signature_of(&again.t[0], false, other, sizeof other) == s && !strcmp(text, other) && !memcmp(out, again.t[0].look, sizeof *out));
+    cr_assert(signature_of(&again.t[0], false, other, sizeof other, &(struct place){0}) == s && !strcmp(text, other) && !memcmp(out, again.t[0].look, sizeof *out));
     error_free(&r);
     error_free(&again);
     model_close(&a);
@@ -190,17 +193,21 @@ Test(inspect, defects_are_named)
             m->scale[c * G + r] = s;
         }
     expect(SIGN_BAD, "the grid of scales is transposed", config);
+    cr_assert(!place_is(&about));
 
     scales_by("smallest");
     m->code[200 * N + 300] ^= 8;
     expect(SIGN_BAD, "1 of 262144 codes are not the nearest, the first at [200,300], and all others are", config);
+    cr_assert(about.row == 200 && about.col == 300);
     m->code[200 * N + 300] ^= 8;
     m->scale[2 * G + 1] *= 2;
     expect(SIGN_BAD, "1 of 16 scales are not those of smallest, the first at [2,1], off by 2^1", config);
+    cr_assert(about.row == 2 * B && about.col == B);
     m->scale[2 * G + 1] /= 2;
     m->code[77 * N + 5] = 0x7f;
     m->code[78 * N + 1] = 0xff;
     expect(SIGN_BAD, "2 codes are NaN, the first at [77,5]", config);
+    cr_assert(about.row == 77 && about.col == 5);
     m->code[77 * N + 5] = m->code[78 * N + 1] = 0;
     encode(&num_e4m3);
     m->scale[5] = 0;
@@ -437,6 +444,26 @@ Test(inspect, audit_of_experts)
     finds(&a, FINDING_ERROR, "missing", NULL, UINT64_MAX, 0);
     finds(&a, FINDING_ERROR, "experts", NULL, UINT64_MAX, 0);
     audit_free(&a);
+}
+
+/* Blocks are counted in 32 bits: one of more elements is not looked at. */
+Test(inspect, blocks_of_more_than_can_be_counted)
+{
+    struct group g = {.scheme = scheme_find("fp8-f32-tensor")};
+    for (int p = 0; p < PART_COUNT; p++)
+        g.of[p] = NO_TENSOR;
+    cr_assert(g.scheme && !g.scheme->block_rows && !g.scheme->block_cols);
+    for (uint64_t cols = 65535; cols <= 65536; cols++) {
+        const struct view view = {.elem = DT_F8_E4M3, .rank = 2, .dim = {65536, cols}};
+        struct values v;
+        struct inspector i;
+        struct inspection to;
+        struct err e;
+        values_init(&v, NULL, &view, &g, (const uint8_t *const[SIDE_COUNT]){0});
+        cr_assert_eq(inspect_open(&i, &to, &v, true, &e), 0);
+        cr_assert_eq(i.to != NULL, cols == 65535);
+        inspect_free(&i);
+    }
 }
 
 /* ---- languages -------------------------------------------------------------------------------------- */

@@ -126,3 +126,8 @@ sed -i 's/"deepseek_v3"/"other"/' many/config.json
 swap_shape many model.layers.1.mlp.experts.5.down_proj.weight 256,128 128,256
 expect_exit 0 "$OCTAVO" audit --no-twins many
 expect_out "warning shape       model.layers.1.mlp.experts.5.down_proj.weight: is [128,256], and in other layers [256,128]"
+# Other layers beside those of the language model have shapes of their own.
+mini bf16 beside
+for f in beside/*; do LC_ALL=C sed -i 's/model.layers.2.self_attn.o_proj.weight/tower.layers.2.self_attn.o_proj.weight/' "$f"; done
+swap_shape beside tower.layers.2.self_attn.o_proj.weight 256,128 128,256
+expect_exit 0 "$OCTAVO" audit --no-twins beside
