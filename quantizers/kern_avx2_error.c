@@ -244,15 +244,24 @@ static __attribute__((noinline)) void decode_plain(const uint8_t *x, const uint8
     look(a, b, f);
 }
 
+/* Of n columns: of each code of the largest magnitude, whether its reference is beyond what rounds to it. */
 static __attribute__((noinline)) uint64_t count_saturated(const uint8_t *q, size_t n, const float *x, const float *y,
                                                           bool unpacked)
 {
+    uint8_t code[KERN_SEGMENT] = { 0 };
     uint64_t count = 0;
 
-    for (size_t i = 0; i < KERN_SEGMENT; i++) {
-        const size_t c = unpacked ? (i & ~(size_t)12) | (i & 4) << 1 | (i & 8) >> 1 : i;
+    memcpy(code, q, n);
+    for (size_t i = 0; i < KERN_SEGMENT; i += 32) {
+        const __m256i mag = _mm256_and_si256(loadu(code + i), _mm256_set1_epi8(0x7f));
+        unsigned top = (unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(mag, _mm256_set1_epi8(0x7e)));
 
-        count += c < n && (q[c] & 0x7f) == 0x7e && y[i] != 0 && 448 * (double)fabsf(x[i]) > 464 * (double)fabsf(y[i]);
+        for (; top; top &= top - 1) {
+            const size_t c = i + (size_t)__builtin_ctz(top);
+            const size_t k = unpacked ? (c & ~(size_t)12) | (c & 4) << 1 | (c & 8) >> 1 : c;
+
+            count += y[k] != 0 && 448 * (double)fabsf(x[k]) > 464 * (double)fabsf(y[k]);
+        }
     }
     return count;
 }
